@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from . import rotation
+from .errors import HandError, ShapeError
+from .projection import project
 
 if TYPE_CHECKING:
     import trimesh
@@ -149,6 +156,25 @@ class Mimic:
 
 
 @dataclass(frozen=True, eq=False)
+class Actuator:
+    """A motor and the joints that it pulls together."""
+
+    name: str
+
+    joints: dict[str, float]
+    """Joint name to coefficient: the motor's position is ``sum(coefficient * q)``."""
+
+    lower: float | None = None
+    """Smallest position of the motor [rad or m]; ``None`` where the joints' own ranges say it."""
+
+    upper: float | None = None
+    """See ``lower``."""
+
+    effort: float = 0.0
+    """Largest torque or force [N m or N]; 0 where unknown."""
+
+
+@dataclass(frozen=True, eq=False)
 class Finger:
     """A chain of joints that ends in a tip."""
 
@@ -190,7 +216,7 @@ class Palm:
     """Unit normal out of the palm, towards the object, in the frame of ``link``, shape (3,)."""
 
     fingers: np.ndarray
-    """Unit direction, orthogonal to ``normal``, in which the open fingers point, in the frame of ``link``, shape (3,)."""
+    """Unit direction in which the open fingers point, orthogonal to ``normal``, in the same frame, shape (3,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,6 +256,12 @@ class Hand:
     neighbours: frozenset[tuple[int, int]]
     """Pairs of links (low, high) that may overlap: a link and its parent, and pairs that overlap by construction."""
 
+    actuators: tuple[Actuator, ...] = ()
+    """Motors, where the description names them."""
+
+    description: str = ""
+    """What the hand is, in a line; empty where the file does not say it."""
+
     inferred: tuple[str, ...] = ()
     """What had to be inferred or assumed because the file does not say it, one sentence each."""
 
@@ -247,3 +279,262 @@ class Hand:
 
     free_upper: np.ndarray = field(init=False)
     """See ``free_lower``."""
+
+    def __post_init__(self) -> None:
+        _check_couplings(self)
+        joint_map, joint_offset, free_joints = _joint_map(self)
+        lower, upper = _free_range(self, joint_map, joint_offset, free_joints)
+        object.__setattr__(self, "joint_map", joint_map)
+        object.__setattr__(self, "joint_offset", joint_offset)
+        object.__setattr__(self, "free_joints", free_joints)
+        object.__setattr__(self, "free_lower", lower)
+        object.__setattr__(self, "free_upper", upper)
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of all J movable joints, mimic joints included, in the order of joint vectors."""
+        return tuple(joint.name for joint in self.joints)
+
+    @property
+    def link_names(self) -> tuple[str, ...]:
+        """Names of the L = J + 1 links, base first."""
+        return tuple(link.name for link in self.links)
+
+    @property
+    def joint_count(self) -> int:
+        """J, mimic joints included."""
+        return len(self.joints)
+
+    @property
+    def free_count(self) -> int:
+        """K, the number of joints that can be chosen freely."""
+        return len(self.free_joints)
+
+    @property
+    def lower(self) -> np.ndarray:
+        """Lower limits of all joints [rad or m], shape (J,)."""
+        return np.array([joint.lower for joint in self.joints])
+
+    @property
+    def upper(self) -> np.ndarray:
+        """Upper limits of all joints [rad or m], shape (J,)."""
+        return np.array([joint.upper for joint in self.joints])
+
+    def joint_position(self, free_position: np.ndarray) -> np.ndarray:
+        """Joint vectors q = A x + b [rad or m], shape (..., J), of free coordinates x of shape (..., K)."""
+        free_position = _last_axis("free_position", free_position, self.free_count)
+        return free_position @ self.joint_map.T + self.joint_offset
+
+    def free_position(self, joint_position: np.ndarray) -> np.ndarray:
+        """Free coordinates x [rad or m], shape (..., K), of joint vectors q of shape (..., J): their free entries."""
+        joint_position = _last_axis("joint_position", joint_position, self.joint_count)
+        return joint_position[..., list(self.free_joints)]
+
+    def coupling_matrix(self) -> tuple[np.ndarray, np.ndarray]:
+        """The couplings in free coordinates: G of shape (C, K) and g of shape (C,) with ``G @ x >= g``."""
+        index = {name: j for j, name in enumerate(self.joint_names)}
+        rows = np.zeros((len(self.couplings), self.joint_count))
+        for row, coupling in zip(rows, self.couplings, strict=True):
+            for name, coefficient in coupling.coefficients.items():
+                row[index[name]] += coefficient
+        minimum = np.array([coupling.minimum for coupling in self.couplings])
+        return rows @ self.joint_map, minimum - rows @ self.joint_offset
+
+    def clamp(self, joint_position: np.ndarray) -> np.ndarray:
+        """The nearest joint vectors that the hand can take: mimics, ranges and couplings are all respected.
+
+        Nearest means least Euclidean distance over all J joints; the projection is exact.
+
+        Args:
+            joint_position: Joint vectors q [rad or m], shape (..., J).
+
+        Returns:
+            Joint vectors of the same shape.
+
+        Raises:
+            ShapeError: The last axis does not have J entries.
+            HandError: The couplings leave no joint vector at all.
+        """
+        q = _last_axis("joint_position", joint_position, self.joint_count)
+        # Every joint follows one free joint only, so the normal equations of A x + b = q are diagonal.
+        weight = (self.joint_map**2).sum(axis=0)
+        nearest = (q - self.joint_offset) @ self.joint_map / weight
+        matrix, minimum = self.coupling_matrix()
+        try:
+            x = project(
+                nearest, weight=weight, lower=self.free_lower, upper=self.free_upper, matrix=matrix, minimum=minimum
+            )
+        except ValueError as error:
+            raise HandError(self.path, "its couplings and joint ranges exclude each other") from error
+        return self.joint_position(x)
+
+    def link_transforms(self, joint_position: np.ndarray) -> np.ndarray:
+        """Forward kinematics in float64.
+
+        Args:
+            joint_position: Joint vectors q [rad or m], shape (..., J). Limits are not enforced.
+
+        Returns:
+            Pose of every link frame in the frame of link 0 (the base), shape (..., L, 4, 4).
+
+        Raises:
+            ShapeError: The last axis does not have J entries.
+        """
+        q = _last_axis("joint_position", joint_position, self.joint_count)
+        transforms = np.zeros((*q.shape[:-1], len(self.links), 4, 4))
+        transforms[..., 0, :, :] = np.eye(4)
+        for j, joint in enumerate(self.joints):
+            at_zero = rotation.matrix(joint.position, joint.quaternion)
+            transforms[..., j + 1, :, :] = transforms[..., joint.parent, :, :] @ at_zero @ _motion(joint, q[..., j])
+        return transforms
+
+    def frame_transforms(self, joint_position: np.ndarray) -> dict[str, np.ndarray]:
+        """Pose of every named frame of the file in the frame of link 0, each of shape (..., 4, 4).
+
+        Args:
+            joint_position: Joint vectors q [rad or m], shape (..., J).
+        """
+        links = self.link_transforms(joint_position)
+        return {
+            name: links[..., frame.link, :, :] @ rotation.matrix(frame.position, frame.quaternion)
+            for name, frame in self.frames.items()
+        }
+
+    def link_index(self, name: str) -> int:
+        """Index of the link that holds the frame ``name``; merged links are found too.
+
+        Raises:
+            HandError: The hand has no such frame.
+        """
+        return self.frame(name).link
+
+    def frame(self, name: str) -> Frame:
+        """The frame called ``name``.
+
+        Raises:
+            HandError: The hand has no such frame; the message names the nearest one.
+        """
+        if name not in self.frames:
+            raise HandError(self.path, unknown_name("link", name, self.frames))
+        return self.frames[name]
+
+    def link_surface(self, link: int) -> trimesh.Trimesh:
+        """Triangles of all shapes of a link in its frame [m]; empty where the link has no shape.
+
+        Shapes may overlap, so this is a union of closed surfaces rather than one.
+        """
+        import trimesh as tm
+
+        surface = tm.Trimesh()
+        for shape in self.links[link].shapes:
+            surface += shape.trimesh()
+        return surface
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of all that synthesis depends on: links, shapes, joints, couplings, fingers, pads, palm.
+
+        Where the file lies, its pictures and the notes in ``inferred`` do not change it.
+        """
+        digest = hashlib.sha256()
+        for item in dataclasses.fields(self):
+            if item.name not in {"path", "inferred", "description"}:
+                _update(digest, getattr(self, item.name))
+        return digest.hexdigest()
+
+
+def unknown_name(kind: str, name: str, available: Mapping[str, object] | tuple[str, ...]) -> str:
+    """A message for a name that does not exist, with the nearest one that does."""
+    close = difflib.get_close_matches(name, list(available), n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(list(available)[:12])}."
+    return f"there is no {kind} {name!r}. {hint}"
+
+
+def _last_axis(name: str, array: np.ndarray, size: int) -> np.ndarray:
+    array = np.asarray(array, float)
+    if array.ndim == 0 or array.shape[-1] != size:
+        raise ShapeError(name, f"(..., {size})", array.shape)
+    return array
+
+
+def _motion(joint: Joint, q: np.ndarray) -> np.ndarray:
+    """What a joint adds to its pose at zero, shape (..., 4, 4)."""
+    motion = np.zeros((*q.shape, 4, 4))
+    motion[...] = np.eye(4)
+    if joint.kind == "revolute":
+        motion[..., :3, :3] = rotation.matrix_from_axis_angle(joint.axis, q)
+    else:
+        motion[..., :3, 3] = q[..., None] * joint.axis
+    return motion
+
+
+def _check_couplings(hand: Hand) -> None:
+    for coupling in hand.couplings:
+        for name in coupling.coefficients:
+            if name not in hand.joint_names:
+                raise HandError(hand.path, "in a coupling, " + unknown_name("joint", name, hand.joint_names))
+
+
+def _joint_map(hand: Hand) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    """A and b of q = A x + b, and the joint of each free coordinate."""
+    index = {name: j for j, name in enumerate(hand.joint_names)}
+    mimic = {index[m.joint]: m for m in hand.mimics}
+    free = tuple(j for j in range(hand.joint_count) if j not in mimic)
+    column = {j: k for k, j in enumerate(free)}
+    joint_map = np.zeros((hand.joint_count, len(free)))
+    joint_offset = np.zeros(hand.joint_count)
+    for j in range(hand.joint_count):
+        source = index[mimic[j].of] if j in mimic else j
+        joint_map[j, column[source]] = mimic[j].multiplier if j in mimic else 1.0
+        joint_offset[j] = mimic[j].offset if j in mimic else 0.0
+    return joint_map, joint_offset, free
+
+
+def _free_range(
+    hand: Hand, joint_map: np.ndarray, joint_offset: np.ndarray, free_joints: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ranges of the free coordinates that keep every mimic joint in its own range."""
+    lower, upper = np.full(len(free_joints), -np.inf), np.full(len(free_joints), np.inf)
+    for j, joint in enumerate(hand.joints):
+        k = int(np.argmax(np.abs(joint_map[j])))
+        multiplier = joint_map[j, k]
+        inside = joint.lower - 1e-6 <= joint_offset[j] <= joint.upper + 1e-6
+        if multiplier == 0.0:
+            if not inside:
+                raise HandError(hand.path, f"joint {joint.name!r} is held at {joint_offset[j]:g}, out of its range")
+            continue
+        ends = sorted(((joint.lower - joint_offset[j]) / multiplier, (joint.upper - joint_offset[j]) / multiplier))
+        lower[k], upper[k] = max(lower[k], ends[0]), min(upper[k], ends[1])
+    for k, j in enumerate(free_joints):
+        if lower[k] > upper[k] + 1e-9:
+            followers = [m.joint for m in hand.mimics if m.of == hand.joints[j].name]
+            raise HandError(
+                hand.path,
+                f"no value of joint {hand.joints[j].name!r} keeps it and the joints that mimic it "
+                f"({', '.join(followers)}) within their ranges; check multiplier, offset and limits",
+            )
+    return lower, np.maximum(lower, upper)
+
+
+def _update(digest: hashlib._Hash, value: object) -> None:
+    """Add a value to a digest, equal values giving equal digests on every platform."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for item in dataclasses.fields(value):
+            if item.name not in {"visuals", "source"}:
+                _update(digest, getattr(value, item.name))
+    elif isinstance(value, Mapping):
+        for key in sorted(value):
+            _update(digest, key)
+            _update(digest, value[key])
+    elif isinstance(value, frozenset):
+        _update(digest, tuple(sorted(value)))
+    elif isinstance(value, tuple | list):
+        digest.update(f"({len(value)}".encode())
+        for item in value:
+            _update(digest, item)
+    elif isinstance(value, float | np.ndarray):
+        # Adding zero turns -0.0 into 0.0.
+        array = np.asarray(value, "<f8") + 0.0
+        digest.update(f"a{array.shape}".encode() + array.astype("<f8").tobytes())
+    else:
+        digest.update(repr(value).encode())
