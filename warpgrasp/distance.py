@@ -1,0 +1,187 @@
+"""Signed distance from points to an object's surface, negative inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .errors import DeviceError, OptionError, ShapeError
+from .mesh import ObjectMesh, load_object
+
+if TYPE_CHECKING:
+    import trimesh
+    import warp as wp
+
+PhongMode = Literal["distance", "plane"]
+"""Distance to the Phong point, or to the plane through it with the interpolated normal."""
+
+FAR_DISTANCE = 10.0
+"""Distance of a point that has no face within reach [m]; the constant of the same name in the kernels."""
+
+
+class DeviceMesh:
+    """An object's surface on a device, with the tree that finds the closest face.
+
+    Args:
+        obj: The object.
+        device: Warp device; the default one when omitted.
+
+    Raises:
+        DeviceError: there is no such device.
+    """
+
+    def __init__(self, obj: ObjectMesh, device: str | wp.Device | None = None) -> None:
+        import warp as wp
+
+        try:
+            self.device = wp.get_device(device)
+        except (ValueError, RuntimeError) as error:
+            known = ", ".join(str(known) for known in wp.get_devices())
+            raise DeviceError(f"no device {device!r}; available are {known}") from error
+        self.sign_method = obj.sign_method
+        self.vertices = wp.array(obj.vertices, dtype=wp.vec3, device=self.device)
+        """In the object frame [m], vec3, shape [vertex]."""
+        self.indices = wp.array(obj.faces.ravel(), dtype=int, device=self.device)
+        """Corners of the faces, int, shape [3 face]."""
+        self.vertex_normals = wp.array(obj.vertex_normals, dtype=wp.vec3, device=self.device)
+        """Unit outward normals, vec3, shape [vertex]."""
+        self.edge_normals = wp.array(obj.edge_normals, dtype=wp.vec3, device=self.device)
+        """Unit outward normals, vec3, shape [face, 3]."""
+        self.mesh = wp.Mesh(self.vertices, self.indices, support_winding_number=obj.sign_method == "winding")
+
+    @property
+    def id(self) -> wp.uint64:
+        """Id of the Warp mesh, what kernels take."""
+        return self.mesh.id
+
+
+def find_closest_faces(
+    mesh: DeviceMesh, points: wp.array, max_distance: float, face_out: wp.array, outward_out: wp.array
+) -> None:
+    """Find the closest face of each point, and on which side of it the point lies.
+
+    Allocates nothing, so it can be recorded in a CUDA graph.
+
+    Args:
+        mesh: The object.
+        points: Points in the object frame [m], vec3, shape [grasp, point].
+        max_distance: Reach of the search [m], at most ``FAR_DISTANCE``. The shorter, the faster.
+        face_out: Index of the closest face, -1 where none is within reach, int, shape [grasp, point].
+        outward_out: Unit direction from the surface to the outside at each point, vec3, shape [grasp, point].
+
+    Raises:
+        ShapeError: an output does not match ``points``.
+        OptionError: ``max_distance`` is not in (0, ``FAR_DISTANCE``].
+    """
+    import warp as wp
+
+    from .kernels import distance as kernels
+
+    if not 0.0 < max_distance <= FAR_DISTANCE:
+        raise OptionError(f"max_distance must be in (0, {FAR_DISTANCE:g}] [m], got {max_distance}")
+    _check_shapes(points, face_out=face_out, outward_out=outward_out)
+    by_normal = mesh.sign_method == "normal"
+    normals = [mesh.vertex_normals, mesh.edge_normals] if by_normal else []
+    wp.launch(
+        kernels.closest_face_by_normal if by_normal else kernels.closest_face_by_winding,
+        dim=points.shape,
+        inputs=[mesh.id, *normals, points, max_distance],
+        outputs=[face_out, outward_out],
+        device=mesh.device,
+    )
+
+
+def evaluate_signed_distance(
+    mesh: DeviceMesh,
+    points: wp.array,
+    face: wp.array,
+    outward: wp.array,
+    *,
+    phong_alpha: float = 0.0,
+    phong_mode: PhongMode = "distance",
+    distance_out: wp.array,
+    gradient_out: wp.array,
+) -> None:
+    """Signed distance of each point to its stored face, and the gradient with respect to the point.
+
+    Allocates nothing, so it can be recorded in a CUDA graph. With ``phong_alpha`` the surface is curved between the
+    vertices by their normals; this rounds coarse smooth meshes and inflates coarse sharp ones (a box of 12 faces by
+    1 cm), so subdivide those first.
+
+    Args:
+        mesh: The object.
+        points: Points in the object frame [m], vec3, shape [grasp, point].
+        face: Face of each point from :func:`find_closest_faces`, -1 for none, int, shape [grasp, point].
+        outward: From the same call, vec3, shape [grasp, point].
+        phong_alpha: 0 for flat triangles, up to 1 for the fully curved surface.
+        phong_mode: What is measured on the curved surface. "plane" has the smoother gradient within a millimetre of
+            it, "distance" stays a distance far away from sharp edges.
+        distance_out: Signed distance [m], negative inside, ``FAR_DISTANCE`` without a face, shape [grasp, point].
+        gradient_out: Its derivative in the object frame, zero without a face, vec3, shape [grasp, point].
+
+    Raises:
+        ShapeError: an array does not match ``points``.
+        OptionError: ``phong_alpha`` is not in [0, 1] or ``phong_mode`` is unknown.
+    """
+    import warp as wp
+
+    from .kernels import distance as kernels
+
+    if not 0.0 <= phong_alpha <= 1.0:
+        raise OptionError(f"phong_alpha must be in [0, 1], got {phong_alpha}")
+    modes = {"distance": kernels.PHONG_DISTANCE, "plane": kernels.PHONG_PLANE}
+    if phong_mode not in modes:
+        raise OptionError(f"phong_mode must be one of {', '.join(modes)}, got {phong_mode!r}")
+    _check_shapes(points, face=face, outward=outward, distance_out=distance_out, gradient_out=gradient_out)
+    wp.launch(
+        kernels.signed_distance,
+        dim=points.shape,
+        inputs=[mesh.id, mesh.vertex_normals, points, face, outward, phong_alpha, modes[phong_mode]],
+        outputs=[distance_out, gradient_out],
+        device=mesh.device,
+    )
+
+
+def signed_distance(
+    obj: str | Path | trimesh.Trimesh | ObjectMesh,
+    points: np.ndarray,
+    *,
+    phong_alpha: float = 0.0,
+    device: str | None = None,
+) -> np.ndarray:
+    """Distance from points to the surface of an object, negative inside.
+
+    Args:
+        obj: The object, or anything that :func:`warpgrasp.load_object` takes.
+        points: In the object frame [m], shape (N, 3).
+        phong_alpha: 0 for flat triangles, up to 1 for a surface curved by the vertex normals.
+        device: Warp device; the default one when omitted.
+
+    Returns:
+        Distances [m], float32, shape (N,); ``FAR_DISTANCE`` for points further away than that.
+    """
+    import warp as wp
+
+    points = np.asarray(points, np.float32)
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise ShapeError("points", "(N, 3)", points.shape)
+    mesh = DeviceMesh(load_object(obj), device)
+    shape = (1, len(points))
+    at = wp.array(points[None], dtype=wp.vec3, device=mesh.device)
+    face = wp.empty(shape, dtype=int, device=mesh.device)
+    outward, gradient = wp.empty_like(at), wp.empty_like(at)
+    distance = wp.empty(shape, dtype=float, device=mesh.device)
+    find_closest_faces(mesh, at, FAR_DISTANCE, face, outward)
+    evaluate_signed_distance(
+        mesh, at, face, outward, phong_alpha=phong_alpha, distance_out=distance, gradient_out=gradient
+    )
+    return distance.numpy()[0]
+
+
+def _check_shapes(points: wp.array, **arrays: wp.array) -> None:
+    """Every array must be [grasp, point] like the points."""
+    for name, array in arrays.items():
+        if array.shape != points.shape:
+            raise ShapeError(name, f"{points.shape} like points", array.shape)
