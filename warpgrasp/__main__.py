@@ -1,0 +1,5 @@
+"""``python -m warpgrasp``."""
+
+from .cli import main
+
+raise SystemExit(main())
