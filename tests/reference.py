@@ -1,0 +1,68 @@
+"""Slow and obvious float64 versions of what the kernels compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def central_difference(f: Callable[[np.ndarray], float], x: np.ndarray, step: float = 1e-6) -> np.ndarray:
+    """Gradient of the scalar ``f`` at ``x``; the error is of order ``step**2``."""
+    assert x.dtype == np.float64, "differences in float32 measure rounding, not the slope"
+    gradient = np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        forward, backward = x.copy(), x.copy()
+        forward[index] += step
+        backward[index] -= step
+        gradient[index] = (f(forward) - f(backward)) / (2.0 * step)
+    return gradient
+
+
+def closest_point_of_segment(p: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    t = (p - a) @ (b - a) / ((b - a) @ (b - a))
+    return a + np.clip(t, 0.0, 1.0) * (b - a)
+
+
+def closest_barycentric(p: np.ndarray, triangle: np.ndarray) -> np.ndarray:
+    """Weights of the corners at the point of a triangle (3, 3) closest to p: its projection, or the best edge point."""
+    a, b, c = triangle
+    frame = np.stack([b - a, c - a], axis=1)
+    v, w = np.linalg.lstsq(frame, p - a, rcond=None)[0]
+    if v < 0.0 or w < 0.0 or v + w > 1.0:
+        edges = [closest_point_of_segment(p, *edge) for edge in ((a, b), (b, c), (c, a))]
+        r = min(edges, key=lambda q: np.linalg.norm(p - q))
+        v, w = np.linalg.lstsq(frame, r - a, rcond=None)[0]
+    return np.array([1.0 - v - w, v, w])
+
+
+def triangle_distance(p: np.ndarray, triangle: np.ndarray) -> float:
+    """Unsigned distance from a point to a triangle (3, 3)."""
+    return float(np.linalg.norm(p - closest_barycentric(p, triangle) @ triangle))
+
+
+def phong_signed_distance(
+    p: np.ndarray, triangle: np.ndarray, normals: np.ndarray, alpha: float, mode: str = "distance"
+) -> float:
+    """Signed distance to the Phong point of one triangle (3, 3) with corner normals (3, 3)."""
+    weight = closest_barycentric(p, triangle)
+    r = weight @ triangle
+    projections = [r - ((r - v) @ n) * n for v, n in zip(triangle, normals, strict=True)]
+    d = p - ((1.0 - alpha) * r + alpha * weight @ np.array(projections))
+    m = weight @ normals
+    m /= np.linalg.norm(m)
+    return float(d @ m) if mode == "plane" else float(np.sign(d @ m) * np.linalg.norm(d))
+
+
+def winding_number(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Generalized winding number of triangles (face, 3, 3) at points (N, 3): solid angle over 4 pi."""
+    total = np.zeros(len(points))
+    for start in range(0, len(points), 64):
+        q = triangles[None] - points[start : start + 64, None, None]
+        length = np.linalg.norm(q, axis=-1)
+        a, b, c = np.moveaxis(q, 2, 0)
+        la, lb, lc = np.moveaxis(length, 2, 0)
+        numerator = (a * np.cross(b, c)).sum(-1)
+        denominator = la * lb * lc + (a * b).sum(-1) * lc + (b * c).sum(-1) * la + (c * a).sum(-1) * lb
+        total[start : start + 64] = np.arctan2(numerator, denominator).sum(axis=1) / (2.0 * np.pi)
+    return total
