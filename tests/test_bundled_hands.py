@@ -236,7 +236,7 @@ def test_shadow_left_is_written_as_the_mirror_of_shadow():
 
 @each_hand
 def test_total_mass(name):
-    masses = [link.inertial.mass for link in urdf(name).robot.links if link.inertial is not None]
+    masses = [link.inertial.mass or 0.0 for link in urdf(name).robot.links if link.inertial is not None]
     assert sum(masses) == pytest.approx(TOTAL_MASS[name], abs=6e-4)
 
 
@@ -259,9 +259,9 @@ def test_capsules_are_a_cylinder_and_its_two_end_spheres(name):
                 cylinder = shape.geometry.cylinder
                 axis = origin(shape)[:3, 2]
                 for suffix, sign in (("_a", 1), ("_b", -1)):
-                    sphere = by_name[shape.name + suffix]
+                    sphere = by_name[f"{shape.name}{suffix}"]
                     assert sphere.geometry.sphere.radius == cylinder.radius
-                    end = origin(shape)[:3, 3] + sign * cylinder.length / 2 * axis
+                    end = np.add(origin(shape)[:3, 3], sign * cylinder.length / 2 * axis)
                     np.testing.assert_allclose(origin(sphere)[:3, 3], end, atol=2e-6)
 
 
