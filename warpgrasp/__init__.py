@@ -1,3 +1,58 @@
-"""Differentiable dexterous grasp synthesis on NVIDIA Warp."""
+"""Differentiable dexterous grasp synthesis on NVIDIA Warp.
+
+>>> import warpgrasp
+>>> grasps = warpgrasp.synthesize("allegro", "mug.obj", count=16)
+>>> grasps.save("mug.npz")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .errors import DeviceError as DeviceError
+from .errors import FileFormatError as FileFormatError
+from .errors import HandError as HandError
+from .errors import HandNotFoundError as HandNotFoundError
+from .errors import MeshError as MeshError
+from .errors import OptionError as OptionError
+from .errors import ShapeError as ShapeError
+from .errors import WarpgraspError as WarpgraspError
+
+if TYPE_CHECKING:
+    from .distance import signed_distance as signed_distance
+    from .hand import Hand as Hand
+    from .load_hand import load_hand as load_hand
+    from .mesh import ObjectMesh as ObjectMesh
+    from .mesh import load_object as load_object
+    from .options import Recipe as Recipe
+    from .pose import Pose as Pose
+    from .result import Grasps as Grasps
+    from .result import load_grasps as load_grasps
+    from .synthesis import synthesize as synthesize
 
 __version__ = "0.1.0"
+
+# Imported on first use, so that `import warpgrasp` does not wait for Warp.
+_LAZY = {
+    "Grasps": "result",
+    "Hand": "hand",
+    "ObjectMesh": "mesh",
+    "Pose": "pose",
+    "Recipe": "options",
+    "load_grasps": "result",
+    "load_hand": "load_hand",
+    "load_object": "mesh",
+    "signed_distance": "distance",
+    "synthesize": "synthesis",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

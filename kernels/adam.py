@@ -1,0 +1,139 @@
+"""Adam on wrist poses and joint coordinates, with ranges and couplings kept at every step."""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+COUPLING_SWEEPS = wp.constant(8)
+
+
+@wp.func
+def rotation_from_vector(vector: wp.vec3):
+    """Unit quaternion of the rotation by |vector| [rad] about its direction."""
+    angle = wp.length(vector)
+    if angle < 1.0e-9:
+        return wp.quat_identity()
+    return wp.quat_from_axis_angle(vector / angle, angle)
+
+
+@wp.func
+def adam_step(
+    moments: wp.array3d[float],
+    gradient: float,
+    grasp: int,
+    row: int,
+    first_decay: float,
+    second_decay: float,
+    time: float,
+):
+    """Update the two moments of one coordinate and return the step for a unit step size."""
+    first = first_decay * moments[0, grasp, row] + (1.0 - first_decay) * gradient
+    second = second_decay * moments[1, grasp, row] + (1.0 - second_decay) * gradient * gradient
+    moments[0, grasp, row] = first
+    moments[1, grasp, row] = second
+    unbiased = first / (1.0 - wp.pow(first_decay, time))
+    scale = wp.sqrt(second / (1.0 - wp.pow(second_decay, time)))
+    return -unbiased / (scale + 1.0e-8)
+
+
+@wp.func
+def coupling_slack(
+    coupling: wp.array2d[float], minimum: wp.array[float], free_position: wp.array2d[float], grasp: int, row: int
+):
+    """G x - g of one coupling, and |G|^2."""
+    slack = -minimum[row]
+    square = float(0.0)
+    for free in range(free_position.shape[1]):
+        slack += coupling[row, free] * free_position[grasp, free]
+        square += coupling[row, free] * coupling[row, free]
+    return wp.vec2(slack, square)
+
+
+@wp.kernel
+def adam(
+    # Model:
+    free_lower: wp.array[float],
+    free_upper: wp.array[float],
+    free_step: wp.array[float],
+    coupling: wp.array2d[float],
+    coupling_minimum: wp.array[float],
+    schedule: wp.array2d[float],
+    # In:
+    iteration: wp.array[int],
+    wrist_gradient: wp.array[wp.spatial_vector],
+    free_gradient: wp.array2d[float],
+    # Options:
+    position_step: float,
+    rotation_step: float,
+    first_decay: float,
+    second_decay: float,
+    # Out:
+    moments_out: wp.array3d[float],
+    wrist_out: wp.array[wp.transform],
+    free_position_out: wp.array2d[float],
+):
+    """One Adam step; then the joints are put back into their ranges and couplings.
+
+    A coupling G x >= g that is violated is projected onto its boundary and the ranges are applied again. For
+    couplings of two joints with overlapping ranges, such as J1 <= J2, one sweep is exact.
+
+    Source: Kingma & Ba 2015, algorithm 1.
+    Launch: dim = grasp.
+
+    Args:
+        free_lower: Lower ends of the ranges [rad or m], shape [free].
+        free_upper: Upper ends of the ranges [rad or m], shape [free].
+        free_step: Step sizes [rad or m], shape [free].
+        coupling: G, shape [coupling, free].
+        coupling_minimum: g, shape [coupling].
+        schedule: Step scale in the first column, shape [iteration, 3].
+        iteration: The current iteration, shape [1].
+        wrist_gradient: Gradient for a translation of the wrist and a rotation about its own origin, shape [grasp].
+        free_gradient: Gradient with respect to x, shape [grasp, free].
+        position_step: Step size of the wrist position [m].
+        rotation_step: Step size of the wrist rotation [rad].
+        first_decay: Decay of the mean of the gradient.
+        second_decay: Decay of the mean of its square.
+        moments_out: The two moments, updated, shape [2, grasp, 6 + free].
+        wrist_out: Wrist pose, updated, shape [grasp].
+        free_position_out: x, updated, shape [grasp, free].
+    """
+    grasp = wp.tid()
+    now = iteration[0]
+    time = float(now + 1)
+    scale = schedule[now, 0]
+
+    gradient = wrist_gradient[grasp]
+    shift = wp.vec3()
+    turn = wp.vec3()
+    for i in range(3):
+        shift[i] = adam_step(moments_out, gradient[i], grasp, i, first_decay, second_decay, time)
+        turn[i] = adam_step(moments_out, gradient[i + 3], grasp, i + 3, first_decay, second_decay, time)
+    position = wp.transform_get_translation(wrist_out[grasp]) + position_step * scale * shift
+    rotation = rotation_from_vector(rotation_step * scale * turn) * wp.transform_get_rotation(wrist_out[grasp])
+    wrist_out[grasp] = wp.transform(position, wp.normalize(rotation))
+
+    for free in range(free_lower.shape[0]):
+        step = adam_step(moments_out, free_gradient[grasp, free], grasp, 6 + free, first_decay, second_decay, time)
+        x = free_position_out[grasp, free] + free_step[free] * scale * step
+        free_position_out[grasp, free] = wp.clamp(x, free_lower[free], free_upper[free])
+
+    for _sweep in range(COUPLING_SWEEPS):
+        for row in range(coupling_minimum.shape[0]):
+            slack = coupling_slack(coupling, coupling_minimum, free_position_out, grasp, row)
+            if slack[0] < 0.0:
+                for free in range(free_lower.shape[0]):
+                    x = free_position_out[grasp, free] - slack[0] / slack[1] * coupling[row, free]
+                    free_position_out[grasp, free] = wp.clamp(x, free_lower[free], free_upper[free])
+
+
+@wp.kernel
+def advance(iteration_out: wp.array[int]):
+    """Count one iteration, on the device so that a captured graph needs nothing from the host.
+
+    Launch: dim = 1.
+
+    Args:
+        iteration_out: The current iteration, incremented, shape [1].
+    """
+    iteration_out[0] = iteration_out[0] + 1

@@ -1,0 +1,97 @@
+"""The attraction loss: every hand point is drawn to the surface, and penetration is penalised."""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.kernel
+def attraction(
+    # Model:
+    schedule: wp.array2d[float],
+    # State:
+    iteration: wp.array[int],
+    # In:
+    distance: wp.array2d[float],
+    distance_gradient: wp.array2d[wp.vec3],
+    link_distance: wp.array2d[float],
+    link_gradient: wp.array2d[wp.vec3],
+    # Options:
+    reach: float,
+    self_weight: float,
+    # Out:
+    point_loss_out: wp.array2d[float],
+    point_gradient_out: wp.array2d[wp.vec3],
+    self_gradient_out: wp.array2d[wp.vec3],
+):
+    """Loss of one hand point and its gradient with respect to the point's position.
+
+    L = w_a min(max(d, 0), reach) / N + w_p min(d, 0)^2 + w_s s^2
+
+    with d the signed distance to the object and s <= 0 the one to the hand's other links.
+
+    Launch: dim = (grasp, point).
+
+    Args:
+        schedule: Step scale, w_a [1/m] and w_p [1/m^2] of each iteration, shape [iteration, 3].
+        iteration: The current iteration, shape [1].
+        distance: d [m], shape [grasp, point].
+        distance_gradient: Derivative of d with respect to the point, shape [grasp, point].
+        link_distance: s [m], shape [grasp, point].
+        link_gradient: Derivative of s with respect to the point, shape [grasp, point].
+        reach: Distance beyond which a point is not attracted [m].
+        self_weight: w_s [1/m^2].
+        point_loss_out: L, shape [grasp, point].
+        point_gradient_out: Derivative of L with respect to the point, shape [grasp, point].
+        self_gradient_out: The part of it that comes from s: the other link feels its opposite, shape [grasp, point].
+    """
+    grasp, point = wp.tid()
+    attraction_weight = schedule[iteration[0], 1] / float(distance.shape[1])
+    penetration_weight = schedule[iteration[0], 2]
+    d = distance[grasp, point]
+    loss = penetration_weight * d * d
+    slope = 2.0 * penetration_weight * d
+    if d > 0.0:
+        loss = attraction_weight * wp.min(d, reach)
+        slope = wp.where(d < reach, attraction_weight, 0.0)
+
+    s = link_distance[grasp, point]
+    self_gradient = 2.0 * self_weight * s * link_gradient[grasp, point]
+    point_loss_out[grasp, point] = loss + self_weight * s * s
+    point_gradient_out[grasp, point] = slope * distance_gradient[grasp, point] + self_gradient
+    self_gradient_out[grasp, point] = self_gradient
+
+
+@wp.kernel
+def link_penetration(
+    # Model:
+    schedule: wp.array2d[float],
+    # State:
+    iteration: wp.array[int],
+    # In:
+    link_distance: wp.array2d[float],
+    link_gradient: wp.array2d[wp.vec3],
+    # Out:
+    point_loss_out: wp.array2d[float],
+    point_gradient_out: wp.array2d[wp.vec3],
+):
+    """Loss of an object point inside a link, w_p s^2, and its gradient with respect to the point.
+
+    The point is fixed; the link it is inside feels the opposite of this gradient. It catches edges and thin walls
+    that pass between the hand's points.
+
+    Launch: dim = (grasp, object point).
+
+    Args:
+        schedule: Step scale, w_a [1/m] and w_p [1/m^2] of each iteration, shape [iteration, 3].
+        iteration: The current iteration, shape [1].
+        link_distance: s <= 0, signed distance of the object point to the hand [m], shape [grasp, point].
+        link_gradient: Derivative of s with respect to the point, shape [grasp, point].
+        point_loss_out: Loss, shape [grasp, point].
+        point_gradient_out: Derivative of the loss with respect to the point, shape [grasp, point].
+    """
+    grasp, point = wp.tid()
+    weight = schedule[iteration[0], 2]
+    s = link_distance[grasp, point]
+    point_loss_out[grasp, point] = weight * s * s
+    point_gradient_out[grasp, point] = 2.0 * weight * s * link_gradient[grasp, point]

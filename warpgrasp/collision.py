@@ -1,0 +1,149 @@
+"""The hand's links as convex shapes on the device, and the depth of points inside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+
+from .hand import Hand, Shape
+from .kernels import collision as kernels
+
+KINDS = {"box": 0, "sphere": 0, "capsule": 0, "cylinder": 1, "mesh": 2}
+"""The kernel's shape kinds: spheres and capsules are rounded boxes."""
+
+PLANE_COUNT = 64
+"""Planes of the polytope that stands for a mesh."""
+
+
+@dataclass(frozen=True, eq=False)
+class CollisionShapes:
+    """Convex shapes of all links, sorted by link, on one device. Fields as in ``kernels.collision.deepest_link``."""
+
+    kind: wp.array
+    transform: wp.array
+    size: wp.array
+    sphere: wp.array
+    plane_begin: wp.array
+    plane: wp.array
+    link_begin: wp.array
+    link_sphere: wp.array
+
+
+def fibonacci_sphere(count: int) -> np.ndarray:
+    """Unit vectors spread evenly over the sphere, shape (count, 3)."""
+    i = np.arange(count) + 0.5
+    z = 1.0 - 2.0 * i / count
+    angle = np.pi * (1.0 + np.sqrt(5.0)) * i
+    ring = np.sqrt(1.0 - z * z)
+    return np.stack([ring * np.cos(angle), ring * np.sin(angle), z], axis=1)
+
+
+def bounding_planes(vertices: np.ndarray) -> np.ndarray:
+    """Planes n . x = d of a convex polytope that holds all vertices, shape (plane, 4).
+
+    The convex hull itself where it has few faces; otherwise it is cut by ``PLANE_COUNT`` evenly spread planes, which
+    lie outside the hull by a few percent of its size at most.
+    """
+    from scipy.spatial import ConvexHull, QhullError
+
+    try:
+        equations = ConvexHull(vertices).equations
+        normals = np.unique(np.round(equations[:, :3], 4), axis=0)
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    except QhullError:  # a flat or needle-like mesh has no hull
+        normals = None
+    if normals is None or len(normals) > PLANE_COUNT:
+        normals = np.concatenate([fibonacci_sphere(PLANE_COUNT - 6), np.eye(3), -np.eye(3)])
+    return np.concatenate([normals, (vertices @ normals.T).max(axis=0)[:, None]], axis=1)
+
+
+def _size(shape: Shape) -> list[float]:
+    match shape.kind:
+        case "box":
+            return [*shape.size, 0.0]
+        case "sphere":
+            return [0.0, 0.0, 0.0, shape.size[0]]
+        case "capsule":
+            return [0.0, 0.0, shape.size[1], shape.size[0]]
+        case "cylinder":
+            return [shape.size[0], shape.size[1], 0.0, 0.0]
+    return [0.0, 0.0, 0.0, 0.0]
+
+
+def _bounding_sphere(points: np.ndarray) -> np.ndarray:
+    center = 0.5 * (points.min(axis=0) + points.max(axis=0))
+    # A little larger than the vertices: round shapes bulge between the vertices of their triangles.
+    return np.append(center, 1.02 * np.linalg.norm(points - center, axis=1).max() + 1e-4)
+
+
+def _link_sphere(points: list[np.ndarray]) -> np.ndarray:
+    return _bounding_sphere(np.concatenate(points)) if points else np.zeros(4)
+
+
+def pack(groups: list[tuple[Shape, ...]], device: str | None) -> CollisionShapes:
+    """Put the shapes of each link (or of any other rigid group) on the device."""
+    shapes = [shape for group in groups for shape in group]
+    points = [np.asarray(shape.trimesh().vertices) for shape in shapes]
+    planes = [bounding_planes(shape.vertices) if shape.vertices is not None else np.zeros((0, 4)) for shape in shapes]
+    first = np.cumsum([0] + [len(group) for group in groups])
+    quaternions = [np.roll(shape.quaternion, -1) for shape in shapes]
+
+    def array(values: list | np.ndarray, dtype: type, width: int = 0) -> wp.array:
+        host = np.asarray(values, dtype=np.int32 if dtype is int else np.float32)
+        return wp.array(host.reshape(-1, width) if width else host, dtype=dtype, device=device)
+
+    return CollisionShapes(
+        kind=array([KINDS[shape.kind] for shape in shapes], int),
+        transform=array([[*s.position, *q] for s, q in zip(shapes, quaternions, strict=True)], wp.transform, 7),
+        size=array([_size(shape) for shape in shapes], wp.vec4, 4),
+        sphere=array([_bounding_sphere(p) for p in points], wp.vec4, 4),
+        plane_begin=array(np.cumsum([0] + [len(p) for p in planes]), int),
+        plane=array(np.concatenate([*planes, np.zeros((0, 4))]), wp.vec4, 4),
+        link_begin=array(first, int),
+        link_sphere=array([_link_sphere(points[a:b]) for a, b in zip(first[:-1], first[1:], strict=True)], wp.vec4, 4),
+    )
+
+
+def touch_matrix(hand: Hand) -> np.ndarray:
+    """1 where a point of the row's link must stay out of the column's; the last row is for the object's points."""
+    count = len(hand.links)
+    allowed = np.ones((count + 1, count), np.int32)
+    np.fill_diagonal(allowed, 0)
+    for low, high in hand.neighbours:
+        allowed[low, high] = allowed[high, low] = 0
+    return allowed
+
+
+def find_deepest_link(
+    shapes: CollisionShapes,
+    may_touch: wp.array,
+    link_transform: wp.array,
+    point_position: wp.array,
+    point_link: wp.array,
+    link_out: wp.array,
+    distance_out: wp.array,
+    gradient_out: wp.array,
+) -> None:
+    """Launch ``kernels.collision.deepest_link``; see there for the arrays."""
+    wp.launch(
+        kernels.deepest_link,
+        dim=point_position.shape,
+        inputs=[
+            shapes.kind,
+            shapes.transform,
+            shapes.size,
+            shapes.sphere,
+            shapes.plane_begin,
+            shapes.plane,
+            shapes.link_begin,
+            shapes.link_sphere,
+            may_touch,
+            link_transform,
+            point_position,
+            point_link,
+        ],
+        outputs=[link_out, distance_out, gradient_out],
+        device=point_position.device,
+    )

@@ -1,0 +1,106 @@
+"""Starting poses: around the object, palm facing it, any roll, spread evenly."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import rotation
+from .distance import DeviceMesh
+from .hand import Hand
+from .mesh import ObjectMesh
+from .model import HandModel
+from .pose import Pose
+from .proximity import clearance
+from .surface import farthest_points, sample_triangles
+
+HULL_CANDIDATES_PER_GRASP = 20
+
+START_CLEARANCE = 0.005
+"""Least distance between the hand's points and the object at the start [m]."""
+
+BACK_OFF = 0.01
+"""How far a hand that is not clear is moved back at a time [m]."""
+
+BACK_OFF_STEPS = 30
+
+
+def palm_transforms(hand: Hand, joint_position: np.ndarray) -> np.ndarray:
+    """Palm frame in the base frame: origin on the palm's surface, z out of it, x along the open fingers.
+
+    Args:
+        hand: The hand.
+        joint_position: Joint vectors [rad or m], shape (..., J).
+
+    Returns:
+        Homogeneous transforms, shape (..., 4, 4).
+    """
+    palm = np.eye(4)
+    palm[:3, 0], palm[:3, 2] = hand.palm.fingers, hand.palm.normal
+    palm[:3, 1] = np.cross(palm[:3, 2], palm[:3, 0])
+    palm[:3, 3] = hand.palm.position
+    return hand.link_transforms(joint_position)[..., hand.palm.link, :, :] @ palm
+
+
+def approach(hand: Hand, pose: Pose) -> np.ndarray:
+    """Unit direction in which each palm faces, in the object frame, shape (N, 3)."""
+    wrist = rotation.matrix(pose.wrist_position, pose.wrist_quaternion)
+    return (wrist @ palm_transforms(hand, pose.joint_position))[:, :3, 2]
+
+
+def back_off(model: HandModel, mesh: DeviceMesh, pose: Pose) -> Pose:
+    """Move every hand straight back until its points are clear of the object.
+
+    A finger that starts inside the object, or on the far side of a thin wall, is seldom pushed out again.
+    """
+    back = -BACK_OFF * approach(model.hand, pose)
+    position = pose.wrist_position.copy()
+    for _ in range(BACK_OFF_STEPS):
+        near = clearance(model, mesh, Pose(position, pose.wrist_quaternion, pose.joint_position)) < START_CLEARANCE
+        if not near.any():
+            break
+        position[near] += back[near]
+    return Pose(position, pose.wrist_quaternion, pose.joint_position)
+
+
+def starting_poses(
+    hand: Hand, obj: ObjectMesh, count: int, *, distance: float, joint_noise: float, rng: np.random.Generator
+) -> Pose:
+    """Hands around the object, the palm at a distance from its convex hull and facing it.
+
+    Places are spread by farthest-point selection over the hull and rolls are stratified over the circle, so that a few
+    grasps already cover the object. The hull, not the surface, keeps starts out of cups and handles.
+
+    Args:
+        hand: The hand.
+        obj: The object.
+        count: Number of poses.
+        distance: From the hull to the palm's surface, along the hull's normal [m].
+        joint_noise: Standard deviation about the open pose, as a share of each joint's range.
+        rng: Random numbers.
+    """
+    hull = obj.trimesh().convex_hull
+    face, candidate = sample_triangles(np.asarray(hull.triangles), HULL_CANDIDATES_PER_GRASP * count)
+    chosen = farthest_points(candidate, count, first=int(rng.integers(len(candidate))))
+    outward = np.asarray(hull.face_normals)[face[chosen]]
+
+    spread = joint_noise * (hand.upper - hand.lower)
+    noisy = hand.open_position + spread * rng.standard_normal((count, len(hand.joints)))
+    joint_position = hand.clamp(noisy)
+
+    roll = 2.0 * np.pi * (rng.permutation(count) + rng.random(count)) / count
+    palm = np.zeros((count, 4, 4))
+    palm[:, :3, :3] = _facing(-outward, roll)
+    palm[:, :3, 3] = candidate[chosen] + distance * outward
+    palm[:, 3, 3] = 1.0
+    wrist = palm @ np.linalg.inv(palm_transforms(hand, joint_position))
+    return Pose(wrist[:, :3, 3], rotation.quaternion_from_matrix(wrist[:, :3, :3]), joint_position)
+
+
+def _facing(z: np.ndarray, roll: np.ndarray) -> np.ndarray:
+    """Rotations whose third column is z, turned about it by roll, shape (N, 3, 3)."""
+    helper = np.where(np.abs(z[:, :1]) < 0.7, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
+    a = np.cross(z, helper)
+    a /= np.linalg.norm(a, axis=1, keepdims=True)
+    b = np.cross(z, a)
+    x = np.cos(roll)[:, None] * a + np.sin(roll)[:, None] * b
+    return np.stack([x, np.cross(z, x), z], axis=-1)

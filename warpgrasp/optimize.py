@@ -1,0 +1,161 @@
+"""Gradient descent on a batch of grasps: one iteration, and the loop around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import warp as wp
+
+from . import kinematics
+from .device import positions_and_quaternions
+from .distance import DeviceMesh
+from .kernels import adam, attraction
+from .kernels import kinematics as kinematics_kernels
+from .model import HandModel
+from .options import Recipe
+from .pose import Pose
+from .proximity import find_proximity
+from .state import allocate
+
+
+def schedule(recipe: Recipe) -> np.ndarray:
+    """Step scale, attraction weight and penetration weight of every iteration, shape (iteration, 3)."""
+    second_half = np.clip(2.0 * np.arange(recipe.iterations + 1) / max(recipe.iterations, 1) - 1.0, 0.0, 1.0)
+    step = 1.0 - (1.0 - recipe.final_step) * second_half
+    growth = recipe.penetration_growth**second_half
+    attraction = np.full_like(step, recipe.attraction_weight)
+    return np.stack([step, attraction, recipe.penetration_weight * growth], axis=1)
+
+
+def free_steps(model: HandModel, recipe: Recipe) -> wp.array:
+    """Adam's step of each free coordinate [rad or m], shape [free]."""
+    kinds = [model.hand.joints[joint].kind for joint in model.hand.free_joints]
+    steps = [recipe.position_step if kind == "prismatic" else recipe.rotation_step for kind in kinds]
+    return wp.array(np.array(steps, np.float32), dtype=float, device=model.device)
+
+
+class Descent:
+    """A batch of grasps on its way down the loss.
+
+    Everything an iteration needs is allocated here, shapes are static and nothing goes to the host, so that an
+    iteration can be captured once as a graph and replayed.
+
+    Args:
+        model: The hand.
+        mesh: The object.
+        object_point: Points on the object's surface [m], shape (object point, 3).
+        start: Poses to start from.
+        recipe: What to do.
+    """
+
+    def __init__(
+        self, model: HandModel, mesh: DeviceMesh, object_point: np.ndarray, start: Pose, recipe: Recipe
+    ) -> None:
+        self.model = model
+        self.mesh = mesh
+        self.recipe = recipe
+        self.state = allocate(model, start, object_point)
+        self.schedule = wp.array(schedule(recipe).astype(np.float32), dtype=float, device=model.device)
+        self.free_step = free_steps(model, recipe)
+        self.graphs: dict[bool, wp.Graph] = {}
+
+    def capture(self) -> None:
+        """Record one iteration with a search for the closest faces, and one without. Only one thread at a time may."""
+        self.graphs = {search: self._capture(search) for search in (True, False)}
+
+    def run(self, on_iteration: Callable[[], None] = lambda: None) -> None:
+        """Do all iterations of the recipe; ``capture`` must have come first."""
+        for iteration in range(self.recipe.iterations):
+            wp.capture_launch(self.graphs[iteration % self.recipe.query_period == 0])
+            on_iteration()
+
+    def _capture(self, search: bool) -> wp.Graph:
+        with wp.ScopedCapture(device=self.model.device) as capture:
+            self.find_gradient(search=search)
+            self.step()
+        return capture.graph
+
+    def find_gradient(self, *, search: bool) -> None:
+        """Loss and gradient at the current poses; ``search`` looks for the closest faces anew."""
+        model, state = self.model, self.state
+        find_proximity(model, self.mesh, state, search=search, phong_alpha=self.recipe.phong_alpha)
+        self._find_point_gradients()
+        wp.launch(
+            kinematics_kernels.link_wrenches,
+            dim=state.link_wrench.shape,
+            inputs=[
+                model.link_begin,
+                state.point_position,
+                state.point_gradient,
+                state.self_gradient,
+                state.self_link,
+                state.object_point,
+                state.object_gradient,
+                state.object_link,
+            ],
+            outputs=[state.link_wrench],
+            device=model.device,
+        )
+        kinematics.find_pose_gradients(
+            model, state.link_transform, state.link_wrench, state.wrist_gradient, state.free_gradient
+        )
+
+    def _find_point_gradients(self) -> None:
+        state = self.state
+        wp.launch(
+            attraction.attraction,
+            dim=state.distance.shape,
+            inputs=[
+                self.schedule,
+                state.iteration,
+                state.distance,
+                state.distance_gradient,
+                state.self_distance,
+                state.self_distance_gradient,
+                self.recipe.reach,
+                self.recipe.self_weight,
+            ],
+            outputs=[state.point_loss, state.point_gradient, state.self_gradient],
+            device=self.model.device,
+        )
+        wp.launch(
+            attraction.link_penetration,
+            dim=state.object_distance.shape,
+            inputs=[self.schedule, state.iteration, state.object_distance, state.object_distance_gradient],
+            outputs=[state.object_loss, state.object_gradient],
+            device=self.model.device,
+        )
+
+    def step(self) -> None:
+        """Move the poses by one Adam step within ranges and couplings."""
+        model, state, recipe = self.model, self.state, self.recipe
+        wp.launch(
+            adam.adam,
+            dim=state.wrist.shape,
+            inputs=[
+                model.free_lower,
+                model.free_upper,
+                self.free_step,
+                model.coupling,
+                model.coupling_minimum,
+                self.schedule,
+                state.iteration,
+                state.wrist_gradient,
+                state.free_gradient,
+                recipe.position_step,
+                recipe.rotation_step,
+                recipe.first_decay,
+                recipe.second_decay,
+            ],
+            outputs=[state.moments, state.wrist, state.free_position],
+            device=model.device,
+        )
+        wp.launch(adam.advance, dim=1, outputs=[state.iteration], device=model.device)
+
+    def pose(self) -> Pose:
+        """The current poses; joints are within ranges and couplings in float64 too."""
+        position, quaternion = positions_and_quaternions(self.state.wrist)
+        hand = self.model.hand
+        joints = hand.joint_position(self.state.free_position.numpy())
+        return Pose(position, quaternion, hand.clamp(joints))

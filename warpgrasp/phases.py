@@ -1,0 +1,54 @@
+"""Pregrasp and squeeze, in their simple form."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .distance import DeviceMesh
+from .hand import Hand
+from .initialize import approach
+from .model import HandModel
+from .pose import Pose
+from .proximity import clearance
+
+PREGRASP_CLEARANCE = 0.01
+"""Least distance between the hand's points and the object at the pregrasp [m]."""
+
+PREGRASP_STEPS = 16
+"""Candidates on the way back from the grasp."""
+
+STEP_BACK = 0.01
+"""Distance between two candidates [m]."""
+
+STEPS_TO_OPEN = 8
+"""Candidates after which the hand is fully open."""
+
+
+def retreat(hand: Hand, grasp: Pose, step: int) -> Pose:
+    """The hand ``step`` steps back from the grasp against the palm's normal, and that much nearer to open."""
+    share = min(step / STEPS_TO_OPEN, 1.0)
+    joints = (1.0 - share) * grasp.joint_position + share * hand.open_position
+    return Pose(grasp.wrist_position - step * STEP_BACK * approach(hand, grasp), grasp.wrist_quaternion, joints)
+
+
+def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> tuple[Pose, np.ndarray]:
+    """The nearest candidate on the way back that is clear of the object, and its clearance [m], shape (N,).
+
+    Where no candidate is clear, the one with the largest clearance.
+    """
+    candidates = [retreat(model.hand, grasp, step) for step in range(1, PREGRASP_STEPS + 1)]
+    distance = np.stack([clearance(model, mesh, pose) for pose in candidates])
+    clear = distance >= PREGRASP_CLEARANCE
+    chosen = np.where(clear.any(axis=0), clear.argmax(axis=0), distance.argmax(axis=0))
+    pick = (chosen, np.arange(len(grasp)))
+    return Pose(
+        np.stack([pose.wrist_position for pose in candidates])[pick],
+        np.stack([pose.wrist_quaternion for pose in candidates])[pick],
+        np.stack([pose.joint_position for pose in candidates])[pick],
+    ), distance[pick]
+
+
+def squeeze(hand: Hand, grasp: Pose, before: Pose) -> Pose:
+    """``2 grasp - pregrasp`` in the joints, kept within ranges and couplings; the wrist stays."""
+    joints = hand.clamp(2.0 * grasp.joint_position - before.joint_position)
+    return Pose(grasp.wrist_position, grasp.wrist_quaternion, joints)

@@ -1,0 +1,68 @@
+"""Where a batch of hands is, and how near its points are to everything else."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import collision, kinematics
+from .distance import DeviceMesh, evaluate_signed_distance, find_closest_faces
+from .model import HandModel
+from .pose import Pose
+from .state import State, allocate
+
+SEARCH_DISTANCE = 1.0
+"""Distance beyond which no face is looked for [m]."""
+
+
+def find_proximity(
+    model: HandModel, mesh: DeviceMesh, state: State, *, search: bool = True, phong_alpha: float = 0.0
+) -> None:
+    """Links and points of each hand, and the signed distances: point to object, point to link, object to link.
+
+    Args:
+        model: The hand.
+        mesh: The object.
+        state: Poses in, everything down to ``object_distance_gradient`` out.
+        search: Look for each point's closest face anew, instead of keeping the last one.
+        phong_alpha: Share of Phong smoothing in the distance to the object.
+    """
+    kinematics.find_link_transforms(model, state.wrist, state.free_position, state.joint_position, state.link_transform)
+    kinematics.find_point_positions(model, state.link_transform, state.point_position)
+    if search:
+        find_closest_faces(mesh, state.point_position, SEARCH_DISTANCE, state.face, state.outward)
+    evaluate_signed_distance(
+        mesh,
+        state.point_position,
+        state.face,
+        state.outward,
+        phong_alpha=phong_alpha,
+        distance_out=state.distance,
+        gradient_out=state.distance_gradient,
+    )
+    collision.find_deepest_link(
+        model.shapes,
+        model.may_touch,
+        state.link_transform,
+        state.point_position,
+        model.point_link,
+        state.self_link,
+        state.self_distance,
+        state.self_distance_gradient,
+    )
+    collision.find_deepest_link(
+        model.shapes,
+        model.may_touch,
+        state.link_transform,
+        state.object_point,
+        state.object_owner,
+        state.object_link,
+        state.object_distance,
+        state.object_distance_gradient,
+    )
+
+
+def clearance(model: HandModel, mesh: DeviceMesh, pose: Pose) -> np.ndarray:
+    """Least signed distance of the hand's points to the object [m], shape (N,)."""
+    state = allocate(model, pose, np.zeros((0, 3)))
+    find_proximity(model, mesh, state)
+    return state.distance.numpy().min(axis=1).astype(float)

@@ -1,0 +1,158 @@
+"""Everything the optimizer changes, allocated once per run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+
+from .device import transforms
+from .model import HandModel
+from .pose import Pose
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Device arrays of one batch of grasps; everything is in the object frame."""
+
+    wrist: wp.array
+    """Base link, transform, shape [grasp]."""
+
+    free_position: wp.array
+    """Free joint coordinates x [rad or m], shape [grasp, free]."""
+
+    joint_position: wp.array
+    """All joints q [rad or m], shape [grasp, joint]."""
+
+    link_transform: wp.array
+    """Transform, shape [grasp, link]."""
+
+    point_position: wp.array
+    """Hand surface points [m], vec3, shape [grasp, point]."""
+
+    face: wp.array
+    """Closest face of the object, -1 where it is too far, shape [grasp, point]."""
+
+    outward: wp.array
+    """Unit direction out of the object at the time of the search, vec3, shape [grasp, point]."""
+
+    distance: wp.array
+    """Signed distance of the points to the object [m], shape [grasp, point]."""
+
+    distance_gradient: wp.array
+    """Its derivative with respect to the points, vec3, shape [grasp, point]."""
+
+    self_link: wp.array
+    """Link that a hand point is inside, or -1, shape [grasp, point]."""
+
+    self_distance: wp.array
+    """Minus its depth [m], shape [grasp, point]."""
+
+    self_distance_gradient: wp.array
+    """Derivative of ``self_distance`` with respect to the point, vec3, shape [grasp, point]."""
+
+    object_point: wp.array
+    """Points on the object's surface [m], vec3, shape [grasp, object point]."""
+
+    object_owner: wp.array
+    """The number of links: the link index that stands for none, shape [object point]."""
+
+    object_link: wp.array
+    """Link that an object point is inside, or -1, shape [grasp, object point]."""
+
+    object_distance: wp.array
+    """Minus its depth [m], shape [grasp, object point]."""
+
+    object_distance_gradient: wp.array
+    """Derivative of ``object_distance`` with respect to the point, vec3, shape [grasp, object point]."""
+
+    point_loss: wp.array
+    """Loss of each hand point, shape [grasp, point]."""
+
+    point_gradient: wp.array
+    """Derivative of the loss with respect to the hand points, vec3, shape [grasp, point]."""
+
+    self_gradient: wp.array
+    """The part of it that comes from other links, vec3, shape [grasp, point]."""
+
+    object_loss: wp.array
+    """Loss of each object point, shape [grasp, object point]."""
+
+    object_gradient: wp.array
+    """Derivative of the loss with respect to the object points, vec3, shape [grasp, object point]."""
+
+    link_wrench: wp.array
+    """Derivative of the loss with respect to the links' motions, spatial vector, shape [grasp, link]."""
+
+    wrist_gradient: wp.array
+    """Derivative of the loss with respect to the wrist's motion, spatial vector, shape [grasp]."""
+
+    free_gradient: wp.array
+    """Derivative of the loss with respect to x, shape [grasp, free]."""
+
+    moments: wp.array
+    """Adam's moments, shape [2, grasp, 6 + free]."""
+
+    iteration: wp.array
+    """Current iteration, shape [1]."""
+
+    def loss(self) -> np.ndarray:
+        """Sum over the points of each grasp, shape [grasp]."""
+        return self.point_loss.numpy().sum(axis=1, dtype=float) + self.object_loss.numpy().sum(axis=1, dtype=float)
+
+
+def allocate(model: HandModel, pose: Pose, object_point: np.ndarray) -> State:
+    """A state whose grasps are at the given poses; everything else is zero.
+
+    Args:
+        model: The hand.
+        pose: Wrist and joints of each grasp.
+        object_point: Points on the object's surface [m], shape (object point, 3).
+    """
+    grasp_count = len(pose)
+    free_count = model.free_lower.shape[0]
+    joint_count = model.joint_parent.shape[0]
+    per_link = (grasp_count, joint_count + 1)
+    per_point = (grasp_count, model.point_link.shape[0])
+    per_object_point = (grasp_count, len(object_point))
+
+    free = np.clip(
+        pose.joint_position[:, list(model.hand.free_joints)], model.free_lower.numpy(), model.free_upper.numpy()
+    )
+    no_link = np.full(len(object_point), joint_count + 1, np.int32)
+
+    def zeros(shape: int | tuple[int, ...], dtype: type) -> wp.array:
+        return wp.zeros(shape, dtype=dtype, device=model.device)
+
+    return State(
+        wrist=transforms(pose.wrist_position, pose.wrist_quaternion, model.device),
+        free_position=wp.array(free.astype(np.float32), dtype=float, device=model.device),
+        joint_position=zeros((grasp_count, joint_count), float),
+        link_transform=zeros(per_link, wp.transform),
+        point_position=zeros(per_point, wp.vec3),
+        face=zeros(per_point, int),
+        outward=zeros(per_point, wp.vec3),
+        distance=zeros(per_point, float),
+        distance_gradient=zeros(per_point, wp.vec3),
+        self_link=zeros(per_point, int),
+        self_distance=zeros(per_point, float),
+        self_distance_gradient=zeros(per_point, wp.vec3),
+        object_point=wp.array(
+            np.broadcast_to(object_point.astype(np.float32), (*per_object_point, 3)), dtype=wp.vec3, device=model.device
+        ),
+        object_owner=wp.array(no_link, dtype=int, device=model.device),
+        object_link=zeros(per_object_point, int),
+        object_distance=zeros(per_object_point, float),
+        object_distance_gradient=zeros(per_object_point, wp.vec3),
+        point_loss=zeros(per_point, float),
+        point_gradient=zeros(per_point, wp.vec3),
+        self_gradient=zeros(per_point, wp.vec3),
+        object_loss=zeros(per_object_point, float),
+        object_gradient=zeros(per_object_point, wp.vec3),
+        link_wrench=zeros(per_link, wp.spatial_vector),
+        wrist_gradient=zeros(grasp_count, wp.spatial_vector),
+        free_gradient=zeros((grasp_count, free_count), float),
+        moments=zeros((2, grasp_count, 6 + free_count), float),
+        iteration=zeros(1, int),
+    )

@@ -1,0 +1,142 @@
+"""Points spread evenly over a surface: the hand's skin and the object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+
+from . import collision
+from .device import transforms_from_matrices
+from .errors import HandError
+from .hand import Hand
+
+CANDIDATES_PER_POINT = 16
+"""Candidates that are drawn for each point that is kept."""
+
+CULL_DEPTH = 2.0e-4
+"""Depth inside another shape at which a candidate is dropped [m]; less is rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class SurfacePoints:
+    """Points on the hand's skin that no other part of the hand covers, sorted by link."""
+
+    link: np.ndarray
+    """Link index, shape (point,)."""
+
+    position: np.ndarray
+    """In the link's frame [m], shape (point, 3)."""
+
+    normal: np.ndarray
+    """Unit normal out of the link, in its frame, shape (point, 3)."""
+
+    area: np.ndarray
+    """Area that each point stands for [m²], shape (point,)."""
+
+
+def sample_triangles(triangles: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points spread by area over triangles of shape (triangle, 3, 3): faces (count,) and positions (count, 3).
+
+    Systematic sampling along the cumulative area picks the faces, the R2 sequence the place in each: no two draws
+    cluster, and there is no seed.
+    """
+    area = 0.5 * np.linalg.norm(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]), axis=1)
+    cumulative = np.cumsum(area)
+    place = (np.arange(count) + 0.5) / count * cumulative[-1]
+    face = np.minimum(np.searchsorted(cumulative, place), len(area) - 1)
+    # R2: the two-dimensional relative of the golden ratio (plastic number).
+    u, v = np.modf((np.arange(1, count + 1)[:, None] * [0.7548776662466927, 0.5698402909980532]))[0].T
+    flip = u + v > 1.0
+    u, v = np.where(flip, 1.0 - u, u), np.where(flip, 1.0 - v, v)
+    a, b, c = triangles[face].transpose(1, 0, 2)
+    return face, a + u[:, None] * (b - a) + v[:, None] * (c - a)
+
+
+def farthest_points(position: np.ndarray, count: int, first: int = 0) -> np.ndarray:
+    """Indices of ``count`` positions, each the one farthest from those before it, shape (count,)."""
+    chosen = np.empty(count, int)
+    distance = np.full(len(position), np.inf)
+    chosen[0] = first
+    for i in range(count):
+        if i > 0:
+            chosen[i] = distance.argmax()
+        distance = np.minimum(distance, ((position - position[chosen[i]]) ** 2).sum(axis=1))
+    return chosen
+
+
+def surface_points(hand: Hand, count: int, *, even: bool = True) -> SurfacePoints:
+    """Points on the hand's skin, by area, none inside another part of the hand at its open pose.
+
+    Args:
+        hand: The hand.
+        count: Number of points.
+        even: Spread them by farthest-point selection; otherwise they only follow the area, which is faster.
+
+    Raises:
+        HandError: The hand has no geometry, or its parts cover each other.
+    """
+    link_of_shape = np.array([link for link, part in enumerate(hand.links) for _ in part.shapes], int)
+    if not len(link_of_shape):
+        raise HandError(hand.path, "no link has collision or visual geometry, so there is no surface to grasp with")
+    meshes = [shape.trimesh() for part in hand.links for shape in part.shapes]
+    triangles = np.concatenate([np.asarray(mesh.triangles) for mesh in meshes])
+    shape_of_face = np.repeat(np.arange(len(meshes)), [len(mesh.faces) for mesh in meshes])
+
+    drawn = count * (CANDIDATES_PER_POINT if even else CANDIDATES_PER_POINT // 4)
+    face, position = sample_triangles(triangles, drawn)
+    shape = shape_of_face[face]
+    bare = np.flatnonzero(~_covered(hand, link_of_shape, shape, position))
+    if len(bare) < count:
+        raise HandError(
+            hand.path, f"only {len(bare)} of {drawn} surface points are outside every other part of the hand"
+        )
+
+    link, position, face = link_of_shape[shape[bare]], position[bare], face[bare]
+    world = _at_open_pose(hand, link, position)
+    chosen = farthest_points(world, count) if even else np.linspace(0, len(bare) - 1, count).round().astype(int)
+    chosen = chosen[np.argsort(link[chosen], kind="stable")]
+    area = _share(world, link, chosen) * sum(float(mesh.area) for mesh in meshes) / drawn
+    normal = np.concatenate([np.asarray(mesh.face_normals) for mesh in meshes])[face]
+    return SurfacePoints(link[chosen], position[chosen], normal[chosen], area)
+
+
+def _covered(hand: Hand, link_of_shape: np.ndarray, shape: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Whether each point, on the given shape, is inside another shape at the open pose, shape (point,)."""
+    device = "cpu"
+    shapes = [s for part in hand.links for s in part.shapes]
+    # Each shape is a group of its own, so that a link's overlapping shapes hide each other's points too. A mesh
+    # stands as its hull here: it hides other links' points, but not those of its own link.
+    is_mesh = np.array([s.kind == "mesh" for s in shapes])
+    may_touch = np.array(link_of_shape[:, None] != link_of_shape[None, :]) | ~is_mesh[None, :]
+    np.fill_diagonal(may_touch, False)
+    pose = hand.link_transforms(hand.open_position)[link_of_shape]
+    world = _at_open_pose(hand, link_of_shape[shape], position)
+    depth = wp.empty((1, len(position)), dtype=float, device=device)
+    collision.find_deepest_link(
+        collision.pack([(s,) for s in shapes], device),
+        wp.array(may_touch.astype(np.int32), dtype=int, device=device),
+        transforms_from_matrices(pose[None], device),
+        wp.array(world[None].astype(np.float32), dtype=wp.vec3, device=device),
+        wp.array(shape.astype(np.int32), dtype=int, device=device),
+        wp.empty((1, len(position)), dtype=int, device=device),
+        depth,
+        wp.empty((1, len(position)), dtype=wp.vec3, device=device),
+    )
+    return depth.numpy()[0] < -CULL_DEPTH
+
+
+def _at_open_pose(hand: Hand, link: np.ndarray, position: np.ndarray) -> np.ndarray:
+    pose = hand.link_transforms(hand.open_position)[link]
+    return np.einsum("nij,nj->ni", pose[:, :3, :3], position) + pose[:, :3, 3]
+
+
+def _share(position: np.ndarray, link: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """How many candidates of the same link are nearest to each chosen one, shape (chosen,)."""
+    from scipy.spatial import cKDTree
+
+    metres_between_links = 10.0
+    keyed = np.concatenate([position, metres_between_links * link[:, None]], axis=1)
+    nearest = cKDTree(keyed[chosen]).query(keyed)[1]
+    return np.bincount(nearest, minlength=len(chosen)).astype(float)
