@@ -1,7 +1,4 @@
-"""A mug made from scratch: a distance function, turned into one closed triangle mesh.
-
-Run it as ``python examples/mug.py mug.obj``.
-"""
+"""A mug from scratch, one closed triangle mesh. Run it as ``python examples/mug.py mug.obj``."""
 
 from __future__ import annotations
 
@@ -13,20 +10,13 @@ import trimesh
 
 
 def distance(points: np.ndarray) -> np.ndarray:
-    """Distance [m] to the mug's surface, negative inside, of points of shape (..., 3); z is up."""
+    """About the distance [m] to the mug's surface, negative inside, of points of shape (..., 3); z is up."""
     x, y, z = np.moveaxis(points, -1, 0)
-    body = cylinder(x, y, z, radius=0.040, half=0.0475)
-    cavity = cylinder(x, y, z - 0.012, radius=0.0335, half=0.054)
-    ring = np.hypot(1.15 * (x - 0.042), z) - 0.028
-    handle = np.hypot(ring, 0.75 * y) - 0.005
+    across = np.hypot(x, y)
+    body = -union(0.040 - across, 0.0475 - abs(z), 0.006)
+    cavity = -union(0.033 - across, 0.054 - abs(z - 0.012), 0.006)
+    handle = np.hypot(np.hypot(1.15 * (x - 0.042), z) - 0.028, 0.75 * y) - 0.0055
     return -union(-union(body, handle, 0.012), cavity, 0.004)
-
-
-def cylinder(x: np.ndarray, y: np.ndarray, z: np.ndarray, radius: float, half: float) -> np.ndarray:
-    """Distance to an upright cylinder of height ``2 half`` with rounded edges, centred at the origin."""
-    edge = 0.005
-    across, up = np.hypot(x, y) - radius + edge, np.abs(z) - half + edge
-    return np.hypot(np.maximum(across, 0.0), np.maximum(up, 0.0)) + np.minimum(np.maximum(across, up), 0.0) - edge
 
 
 def union(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
@@ -35,7 +25,7 @@ def union(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
     return b + (a - b) * share - width * share * (1.0 - share)
 
 
-def mug(cell: float = 0.003) -> trimesh.Trimesh:
+def mug(cell: float = 0.0028) -> trimesh.Trimesh:
     """Surface nets (Gibson 1998): a vertex in each grid cell that the surface crosses, a quad around each such edge."""
     axes = [np.arange(-0.05, end, cell) for end in (0.09, 0.05, 0.06)]
     inside = distance(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)) < 0.0
@@ -47,8 +37,8 @@ def mug(cell: float = 0.003) -> trimesh.Trimesh:
     for along, b, c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
         first, second = (np.take(inside, range(i, inside.shape[along] - 1 + i), axis=along) for i in (0, 1))
         node = np.argwhere(first != second)
-        step_b, step_c = np.eye(3, dtype=int)[[b, c]]
-        around = [node, node - step_b, node - step_b - step_c, node - step_c]
+        step = np.eye(3, dtype=int)
+        around = [node, node - step[b], node - step[b] - step[c], node - step[c]]
         quad = np.stack([vertex[tuple(corner.T)] for corner in around], axis=1)
         quads.append(np.where(first[tuple(node.T)][:, None], quad, quad[:, ::-1]))
     quad = np.concatenate(quads)

@@ -1,0 +1,62 @@
+"""The examples run, write what they say, and stay short."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+FOLDER = Path(__file__).parents[1] / "examples"
+ALL = sorted(FOLDER.glob("*.py"))
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def run(name: str, *arguments: str) -> str:
+    """Run an example with warnings as errors and return what it prints."""
+    command = [sys.executable, "-W", "error", str(FOLDER / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_mug(tmp_path):
+    run("mug.py", str(tmp_path / "new" / "mug.obj"))
+    mesh = trimesh.load_mesh(tmp_path / "new" / "mug.obj")
+    assert mesh.is_watertight and mesh.is_winding_consistent
+    assert mesh.euler_number == 0  # one closed surface with one handle
+    np.testing.assert_allclose(mesh.extents, [0.112, 0.080, 0.095], atol=2e-3)
+    assert 1.5e-4 < mesh.volume < 2.0e-4
+
+
+@pytest.mark.slow
+def test_synthesize(tmp_path):
+    out = run("01_synthesize.py", str(tmp_path), "2", "20")
+    assert "of 2 grasps are valid" in out
+    with np.load(tmp_path / "grasps.npz") as file:
+        assert file["joint_position"].shape == (2, 16)
+    assert (tmp_path / "grasps.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.slow
+def test_own_hand(tmp_path):
+    out = run("02_own_hand.py", str(tmp_path), "2", "20")
+    assert "inferred:" in out
+    assert "of 2 grasps are valid" in out
+    assert (tmp_path / "gripper.urdf").is_file()
+    for name in ("gripper.png", "ball.png"):
+        assert (tmp_path / name).read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
+def test_example_is_short_and_documented(path):
+    assert len(path.read_text().splitlines()) <= 60
+    assert f"examples/{path.name}" in (FOLDER.parent / "docs" / "index.md").read_text()
+
+
+def test_every_numbered_example_has_a_test():
+    tested = Path(__file__).read_text()
+    assert [path.name for path in ALL if f'run("{path.name}"' not in tested] == []
