@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -28,7 +29,7 @@ BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 SUMMARY = {
     "penetration_depth_m": ("penetration", 1e3, "mm"),
-    "contact_link_count": ("links in contact", 1.0, ""),
+    "links_in_contact_2mm": ("links in contact", 1.0, ""),
 }
 """Metrics in the printed summary: name, factor and unit."""
 
@@ -123,18 +124,19 @@ def run_synthesize(options: argparse.Namespace) -> None:
     hand = load_hand(options.hand)
     mesh = load_object(options.mesh, scale=options.scale)
     start = time.perf_counter()
-    grasps = synthesize(
-        hand,
-        mesh,
-        count=options.count,
-        seed=options.seed,
-        device=options.device,
-        recipe=options.recipe,
-        valid_only=options.valid_only,
-        points=options.points,
-        iterations=options.iterations,
-        progress=not options.quiet and sys.stderr.isatty(),
-    )
+    with Progress(shown=not options.quiet and sys.stderr.isatty()) as progress:
+        grasps = synthesize(
+            hand,
+            mesh,
+            count=options.count,
+            seed=options.seed,
+            device=options.device,
+            recipe=options.recipe,
+            valid_only=options.valid_only,
+            points=options.points,
+            iterations=options.iterations,
+            on_progress=progress,
+        )
     seconds = time.perf_counter() - start
     if options.out:
         grasps.save(options.out)
@@ -146,6 +148,39 @@ def run_synthesize(options: argparse.Namespace) -> None:
         print_json(synthesis_report(options, grasps, seconds))
     elif not options.quiet:
         print("\n".join(synthesis_summary(options, grasps, seconds)))
+
+
+class Progress:
+    """A bar on stderr that appears after two seconds, and a way out of the work on Ctrl-C.
+
+    Synthesis runs in threads, which Python does not interrupt: they end at their next report.
+    """
+
+    def __init__(self, *, shown: bool) -> None:
+        from tqdm import tqdm
+
+        self.bar = tqdm(desc="optimizing", unit="step", delay=2.0, leave=False, disable=not shown)
+        self.interrupted = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` steps are done; stop the thread that calls if asked to."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.bar.total = total
+        self.bar.update(done - self.bar.n)
+
+    def __enter__(self) -> Progress:
+        self.previous = signal.signal(signal.SIGINT, self.interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self.previous)
+        self.bar.close()
+
+    def interrupt(self, *_: object) -> None:
+        """Handle Ctrl-C."""
+        self.interrupted = True
+        raise KeyboardInterrupt
 
 
 def synthesis_summary(options: argparse.Namespace, grasps: Grasps, seconds: float) -> Iterator[str]:

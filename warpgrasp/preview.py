@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,14 +59,17 @@ def preview(grasps: Grasps, path: str | Path, *, count: int = 8, size: int = 400
     body = HandBody(grasps.hand)
     mesh = grasps.object.trimesh()
     target = Surface(np.asarray(mesh.vertices, float), np.asarray(mesh.faces))
-    tiles = []
-    for grasp in range(count):
+
+    def draw(grasp: int) -> Tile:
         base = rotation.matrix(grasps.wrist_position[grasp], grasps.wrist_quaternion[grasp])
         pose = base @ grasps.hand.link_transforms(grasps.joint_position[grasp])
         touching = body.touching(pose, target, device)
         scene = Scene([Part(target, OBJECT_COLOR), *body.parts(pose, touching)], device=device)
-        picture = scene.render(clearest_camera(scene), size)
-        tiles.append(Tile(picture, *caption(grasps, grasp, int(touching.sum()))))
+        return Tile(scene.render(clearest_camera(scene), size), *caption(grasps, grasp, int(touching.sum())))
+
+    # On a CPU a kernel runs on one core, and pictures do not depend on each other.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        tiles = list(pool.map(draw, range(count)))
     write_grid(path, tiles, columns=min(4, count))
 
 
@@ -90,14 +95,16 @@ def preview_hand(hand: Hand, path: str | Path, *, size: int = 400, device: wp.De
         "open": hand.open_position,
         "closed": closed_position(hand),
     }
-    rows: list[list[Tile]] = [[], []]
-    for name, position in positions.items():
-        pose = hand.link_transforms(position)
-        scene = Scene(body.parts(pose, everything) + marks(hand, pose), device=device)
-        for row, (view, toward_eye, up) in zip(rows, palm_views(hand, pose), strict=True):
-            camera = Camera.framing(scene.vertices, toward_eye, up)
-            row.append(Tile(scene.render(camera, size), f"{name}, {view}"))
-    write_grid(path, rows[0] + rows[1], columns=len(positions), legend=finger_legend(hand))
+    poses = [hand.link_transforms(position) for position in positions.values()]
+    scenes = [Scene(body.parts(pose, everything) + marks(hand, pose), device=device) for pose in poses]
+    outline = np.concatenate([scene.outline for scene in scenes])
+    tiles = []
+    for view, toward_eye, up in palm_views(hand, poses[0]):
+        camera = Camera.framing(outline, toward_eye, up)
+        tiles += [
+            Tile(scene.render(camera, size), f"{name}, {view}") for name, scene in zip(positions, scenes, strict=True)
+        ]
+    write_grid(path, tiles, columns=len(scenes), legend=finger_legend(hand))
 
 
 class HandBody:
@@ -200,12 +207,12 @@ def clearest_camera(scene: Scene) -> Camera:
     elevation = np.radians([-15.0, 20.0, 45.0])
     a, e = (grid.ravel() for grid in np.meshgrid(azimuth, elevation))
     directions = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=1)
-    cameras = [Camera.framing(scene.vertices, direction, np.array([0.0, 0.0, 1.0])) for direction in directions]
+    cameras = [Camera.framing(scene.outline, direction, np.array([0.0, 0.0, 1.0])) for direction in directions]
     seen = scene.identify(cameras, 48).reshape(len(cameras), -1)
     area = np.stack([(seen == label).sum(axis=1) for label in range(seen.max() + 1)], axis=1).astype(float)
     share = area / np.maximum(area.max(axis=0), 1.0)
     fingers = np.sqrt(share[:, PALM_LABEL + 1 :]).mean(axis=1) if area.shape[1] > PALM_LABEL + 1 else 0.0
-    worth = share[:, OBJECT_LABEL] + fingers + 0.3 * np.cos(e - np.radians(20.0))
+    worth = np.sqrt(share[:, OBJECT_LABEL]) + 2.0 * fingers + 0.3 * np.cos(e - np.radians(20.0))
     return cameras[int(np.argmax(worth))]
 
 
@@ -213,7 +220,7 @@ def caption(grasps: Grasps, grasp: int, touching: int) -> tuple[str, str, str]:
     """Title, detail and colour of the text under a grasp."""
     valid = bool(grasps.valid[grasp])
     title = f"{grasp}: {'valid' if valid else grasps.reason[grasp]}"
-    detail = f"{touching} links in contact"
+    detail = f"{int(grasps.metrics.get('links_in_contact_2mm', {grasp: touching})[grasp])} links in contact"
     if "penetration_depth_m" in grasps.metrics:
         detail += f", {1000.0 * grasps.metrics['penetration_depth_m'][grasp]:.2f} mm deep"
     return title, detail, VALID_INK if valid else INVALID_INK

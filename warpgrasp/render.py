@@ -118,6 +118,13 @@ class Scene:
         """All parts as one mesh on the device."""
         return warp_mesh(self.vertices, self.faces, self.device)
 
+    @cached_property
+    def outline(self) -> np.ndarray:
+        """Vertices of the convex hull, which are all that decides what fits in a picture [m], shape (vertex, 3)."""
+        from scipy.spatial import ConvexHull
+
+        return self.vertices[ConvexHull(self.vertices).vertices].astype(float)
+
     def render(self, camera: Camera, size: int = 400, *, samples: int = 3) -> np.ndarray:
         """Take a picture.
 
@@ -207,7 +214,7 @@ def warp_mesh(vertices: np.ndarray, faces: np.ndarray, device: wp.DeviceLike) ->
     )
 
 
-def corner_normals(vertices: np.ndarray, faces: np.ndarray, crease: float = np.radians(35.0)) -> np.ndarray:
+def corner_normals(vertices: np.ndarray, faces: np.ndarray, crease: float = np.radians(50.0)) -> np.ndarray:
     """Unit normals for smooth shading that keep sharp edges sharp, shape (face, 3, 3).
 
     The normal at a corner is the area-weighted mean over the faces at the same place whose normals differ by less
