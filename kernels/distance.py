@@ -13,7 +13,8 @@ TOUCHING_DISTANCE = wp.constant(1.0e-6)
 """Closer than this, p - r is rounding noise and has no direction [m]."""
 
 PHONG_DISTANCE = wp.constant(0)
-"""Phong mode: distance to the Phong point r*, signed by the interpolated normal."""
+"""Phong mode: distance to the Phong point r*, signed by the interpolated normal. Jumps where the sign changes away
+from the surface, which happens on coarse sharp meshes only."""
 
 PHONG_PLANE = wp.constant(1)
 """Phong mode: distance to the plane through the Phong point with the interpolated normal. Smoother than

@@ -66,3 +66,34 @@ def winding_number(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
         denominator = la * lb * lc + (a * b).sum(-1) * lc + (b * c).sum(-1) * la + (c * a).sum(-1) * lb
         total[start : start + 64] = np.arctan2(numerator, denominator).sum(axis=1) / (2.0 * np.pi)
     return total
+
+
+def signed_crossings(points: np.ndarray, triangles: np.ndarray, cells: int = 64) -> np.ndarray:
+    """Winding number of a closed surface (face, 3, 3) at points (N, 3): signed crossings of the ray along +z.
+
+    Points and triangles meet in the cells of a grid over the xy plane.
+    """
+    low = np.minimum(points.min(axis=0), triangles.min(axis=(0, 1)))[:2]
+    step = (np.maximum(points.max(axis=0), triangles.max(axis=(0, 1)))[:2] - low).max() * 1.001 / cells
+    first, last = (((end[:, :2] - low) / step).astype(int) for end in (triangles.min(axis=1), triangles.max(axis=1)))
+    size = last - first + 1
+    f, rank = _expand(size.prod(axis=1))
+    cell_of_pair = (first[f, 0] + rank // size[f, 1]) * cells + first[f, 1] + rank % size[f, 1]
+    cell_of_point = ((points[:, :2] - low) / step).astype(int) @ [cells, 1]
+    order = np.argsort(cell_of_point)
+    begin = np.searchsorted(cell_of_point[order], cell_of_pair)
+    pair, rank = _expand(np.searchsorted(cell_of_point[order], cell_of_pair, side="right") - begin)
+    point, f = order[begin[pair] + rank], f[pair]
+
+    a, b, c = np.moveaxis(triangles[f], 1, 0) - points[point]
+    areas = np.stack([x[:, 0] * y[:, 1] - x[:, 1] * y[:, 0] for x, y in ((b, c), (c, a), (a, b))])
+    total = areas.sum(axis=0)
+    hit = ((areas > 0.0).all(axis=0) | (areas < 0.0).all(axis=0)) & (total != 0.0)
+    height = (areas[0] * a[:, 2] + areas[1] * b[:, 2] + areas[2] * c[:, 2])[hit] / total[hit]
+    return np.bincount(point[hit], weights=np.sign(total[hit]) * (height > 0.0), minlength=len(points))
+
+
+def _expand(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index i repeated count[i] times, and the rank within the repetition."""
+    index = np.repeat(np.arange(len(count)), count)
+    return index, np.arange(len(index)) - np.repeat(np.cumsum(count) - count, count)

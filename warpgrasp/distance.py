@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .errors import DeviceError, OptionError, ShapeError
+from .errors import OptionError, ShapeError
 from .mesh import ObjectMesh, load_object
 
 if TYPE_CHECKING:
@@ -26,20 +26,19 @@ class DeviceMesh:
 
     Args:
         obj: The object.
-        device: Warp device; the default one when omitted.
+        device: Warp device; the first GPU when omitted, the CPU where there is none.
 
     Raises:
         DeviceError: there is no such device.
     """
 
-    def __init__(self, obj: ObjectMesh, device: str | wp.Device | None = None) -> None:
+    def __init__(self, obj: ObjectMesh, device: str | None = None) -> None:
         import warp as wp
 
-        try:
-            self.device = wp.get_device(device)
-        except (ValueError, RuntimeError) as error:
-            known = ", ".join(str(known) for known in wp.get_devices())
-            raise DeviceError(f"no device {device!r}; available are {known}") from error
+        from .device import choose
+
+        self.device = choose(device)
+        """Name of the Warp device."""
         self.sign_method = obj.sign_method
         self.vertices = wp.array(obj.vertices, dtype=wp.vec3, device=self.device)
         """In the object frame [m], vec3, shape [vertex]."""
@@ -117,7 +116,8 @@ def evaluate_signed_distance(
         outward: From the same call, vec3, shape [grasp, point].
         phong_alpha: 0 for flat triangles, up to 1 for the fully curved surface.
         phong_mode: What is measured on the curved surface. "plane" has the smoother gradient within a millimetre of
-            it, "distance" stays a distance far away from sharp edges.
+            it, "distance" stays a distance far away from sharp edges, but jumps where a coarse sharp
+            mesh changes the sign off the surface.
         distance_out: Signed distance [m], negative inside, ``FAR_DISTANCE`` without a face, shape [grasp, point].
         gradient_out: Its derivative in the object frame, zero without a face, vec3, shape [grasp, point].
 
@@ -157,7 +157,7 @@ def signed_distance(
         obj: The object, or anything that :func:`warpgrasp.load_object` takes.
         points: In the object frame [m], shape (N, 3).
         phong_alpha: 0 for flat triangles, up to 1 for a surface curved by the vertex normals.
-        device: Warp device; the default one when omitted.
+        device: Warp device; the first GPU when omitted, the CPU where there is none.
 
     Returns:
         Distances [m], float32, shape (N,); ``FAR_DISTANCE`` for points further away than that.

@@ -37,7 +37,7 @@ SOLID_OPENING = 0.1
 """Holes up to this share of the surface area are damage to a solid; above it, the surface is a shell."""
 
 COLUMN_COUNT = 256
-"""Columns along the longest side, where bodies that overlap are integrated column by column."""
+"""Columns along the longest side, where what overlapping bodies share is integrated column by column."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -442,8 +442,8 @@ def _mass_properties(
 ) -> tuple[Literal["solid", "shell"], float, np.ndarray, np.ndarray]:
     """Mass model, volume, centre of mass and inertia per unit mass about it.
 
-    Small holes are closed by fans. One body is integrated exactly by the divergence theorem; several, which may
-    overlap, column by column, so that what two bodies share counts once. A surface that is mostly open is a shell.
+    Small holes are closed by fans. A volume is integrated exactly by the divergence theorem; what several bodies
+    share is then taken off again, so that it counts once. A surface that is mostly open is a shell.
     """
     origin = vertices.mean(axis=0)
     triangles = vertices[faces] - origin
@@ -453,7 +453,10 @@ def _mass_properties(
     mass, first, second = _shell_moments(triangles)
     if _areas(caps).sum() <= SOLID_OPENING * area:
         closed = np.concatenate([triangles, caps])
-        solid = _solid_moments(closed) if body_count == 1 else _column_moments(closed)
+        solid = _solid_moments(closed)
+        if body_count > 1:
+            repeated = _repeated_moments(closed)
+            solid = (solid[0] - repeated[0], solid[1] - repeated[1], solid[2] - repeated[2])
         # a sheet with two sides encloses nothing
         if solid[0] > 1e-6 * area**1.5:
             kind = "solid"
@@ -480,36 +483,34 @@ def _solid_moments(triangles: np.ndarray) -> Moments:
     return float(mass.sum()), mass @ total / 4.0, second / 20.0
 
 
-def _column_moments(triangles: np.ndarray) -> Moments:
-    """Moments of the points with positive winding number, on a grid of vertical columns, exact along each column."""
+def _repeated_moments(triangles: np.ndarray) -> Moments:
+    """Moments of what the tetrahedra count too often: winding number minus one inside, the winding number outside.
+
+    On a grid of vertical columns, exact along each column.
+    """
     low = triangles.min(axis=(0, 1))
     step = float((triangles.max(axis=(0, 1)) - low).max()) / COLUMN_COUNT
     row_length = COLUMN_COUNT + 2
-    # an irrational shift keeps columns off edges that lie on round coordinates
-    start = low[:2] + (np.sqrt(0.5) - 1.0) * step
+    # irrational shifts keep columns off edges on round coordinates, and unequal ones off diagonals
+    start = low[:2] - np.sqrt([0.3, 0.7]) * step
     column, height, turn = _crossings(triangles, start, step, row_length)
     order = np.lexsort((height, column))
     column, height, turn = column[order], height[order], turn[order]
     # rounding can lose a crossing at an edge: such a column would leak into the next
     sound = (np.bincount(column, weights=turn) == 0.0)[column]
     column, height, turn = column[sound], height[sound], turn[sound]
-    if len(column) == 0:
-        return 0.0, np.zeros(3), np.zeros((3, 3))
-    inside = np.cumsum(turn)[:-1] > 0.5
-    bottom, top = height[:-1][inside], height[1:][inside]
-    x, y = (start + step * np.stack([column // row_length, column % row_length], axis=1)[:-1][inside]).T
-    length, z, zz = top - bottom, (top**2 - bottom**2) / 2.0, (top**3 - bottom**3) / 3.0
-    xx, yy = x * x + step**2 / 12.0, y * y + step**2 / 12.0
+    winding = np.cumsum(turn)
+    excess = np.where(winding > 0.5, winding - 1.0, winding)
+    counted = np.flatnonzero(excess)
+    bottom, top, excess = height[counted], height[counted + 1], step * step * excess[counted]
+    x, y = (start + step * np.stack([column // row_length, column % row_length], axis=1)[counted]).T
+    length, z = excess * (top - bottom), excess * (top**2 - bottom**2) / 2.0
+    zz = (excess * (top**3 - bottom**3)).sum() / 3.0
+    # a column is as wide as a step: its own second moment adds to that of its centre
+    xx, yy = (x * x + step**2 / 12.0) @ length, (y * y + step**2 / 12.0) @ length
+    xy, xz, yz = (x * y) @ length, x @ z, y @ z
     first = np.array([x @ length, y @ length, z.sum()])
-    second = np.array(
-        [
-            [xx @ length, (x * y) @ length, x @ z],
-            [(x * y) @ length, yy @ length, y @ z],
-            [x @ z, y @ z, zz.sum()],
-        ]
-    )
-    area = step * step
-    return float(area * length.sum()), area * first, area * second
+    return float(length.sum()), first, np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
 
 
 def _crossings(
