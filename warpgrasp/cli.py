@@ -140,6 +140,8 @@ def run_synthesize(options: argparse.Namespace) -> None:
     seconds = time.perf_counter() - start
     if options.out:
         grasps.save(options.out)
+    if options.preview and not len(grasps):
+        options.preview = None
     if options.preview:
         from .preview import preview
 
@@ -196,6 +198,8 @@ def synthesis_summary(options: argparse.Namespace, grasps: Grasps, seconds: floa
     for path in (options.out, options.preview):
         if path:
             yield f"wrote {path}"
+    if not total:
+        yield "no grasp passed every check: try a larger --count, or leave out --valid-only to see why"
     if not options.out:
         yield "the grasps were not kept: pass --out grasps.npz to keep them"
 

@@ -96,7 +96,11 @@ def preview_hand(hand: Hand, path: str | Path, *, size: int = 400, device: wp.De
         "closed": closed_position(hand),
     }
     poses = [hand.link_transforms(position) for position in positions.values()]
-    scenes = [Scene(body.parts(pose, everything) + marks(hand, pose), device=device) for pose in poses]
+    parts = [body.parts(pose, everything) for pose in poses]
+    size_of_marks = 0.012 * float(np.ptp(np.concatenate([part.vertices() for part in parts[0]]), axis=0).max())
+    scenes = [
+        Scene(shown + marks(hand, pose, size_of_marks), device=device) for shown, pose in zip(parts, poses, strict=True)
+    ]
     outline = np.concatenate([scene.outline for scene in scenes])
     tiles = []
     for view, toward_eye, up in palm_views(hand, poses[0]):
@@ -277,11 +281,10 @@ def palm_views(hand: Hand, pose: np.ndarray) -> list[tuple[str, np.ndarray, np.n
     return [("palm", normal + 0.2 * side + 0.1 * fingers, fingers), ("side", side + 0.25 * normal, fingers)]
 
 
-def marks(hand: Hand, pose: np.ndarray) -> list[Part]:
-    """Palm point and normal as an arrow, pads as dots, a size that goes with the hand."""
+def marks(hand: Hand, pose: np.ndarray, size: float) -> list[Part]:
+    """Palm point and normal as an arrow, pads as dots of radius ``size`` [m]."""
     import trimesh
 
-    size = 0.02 * max(np.ptp(pose[:, :3, 3], axis=0).max(), 0.05)
     dot = trimesh.creation.icosphere(subdivisions=2, radius=size)
     shaft = trimesh.creation.cylinder(radius=0.4 * size, height=12.0 * size, sections=24)
     shaft.apply_translation([0.0, 0.0, 6.0 * size])
