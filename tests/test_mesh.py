@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from trimesh.remesh import subdivide_to_size
 
 from warpgrasp.errors import MeshError, OptionError
 from warpgrasp.mesh import ObjectMesh, load_object
@@ -319,6 +320,18 @@ def test_bodies_that_overlap_count_once():
     inertia = bar * (box_inertia(0.1, 0.04, 0.04) + box_inertia(0.04, 0.1, 0.04)) - core * box_inertia(0.04, 0.04, 0.04)
     assert (obj.body_count, obj.watertight) == (2, True)
     check_mass(obj, volume, [0, 0, 0], inertia / volume, rtol=5e-3)
+
+
+def test_one_body_that_overlaps_itself_gets_the_winding_number():
+    """A square bar bent into a ring whose ends run through each other."""
+    bar = box(2.0 * np.pi * 1.1, 0.01, 0.01)
+    vertices, faces = subdivide_to_size(bar.vertices, bar.faces, max_edge=0.2)[:2]
+    angle, offset, height = vertices.T
+    ring = np.stack([(0.04 + offset) * np.cos(angle), (0.04 + offset) * np.sin(angle), height + 0.0005 * angle], axis=1)
+    obj = load_object(trimesh.Trimesh(ring, faces))
+    assert (obj.watertight, obj.body_count, obj.sign_method) == (True, 1, "winding")
+    full_turn = 2.0 * np.pi * 0.04 * 0.01**2
+    assert obj.volume == pytest.approx(full_turn * (1.0 + 0.1 * 0.0005 * 2.0 * np.pi / 0.01), rel=1e-2)
 
 
 def test_a_two_sided_sheet_is_a_shell():

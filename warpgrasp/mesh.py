@@ -8,7 +8,7 @@ import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -65,8 +65,8 @@ class ObjectMesh:
     """Pieces that share no edge."""
 
     sign_method: Literal["normal", "winding"]
-    """How inside and outside are told apart: by the normal of the closest feature, only for a single watertight body,
-    or by a winding number above one half."""
+    """How inside and outside are told apart: by the normal of the closest feature, only for a single watertight body
+    that does not overlap itself, or by a winding number above one half."""
 
     mass_model: Literal["solid", "shell"]
     """What was integrated: the enclosed volume, or a surface of uniform thickness ``SHELL_THICKNESS``."""
@@ -208,8 +208,8 @@ def _build(vertices: np.ndarray, faces: np.ndarray, scale: float, name: str, pat
     count, net = _edge_counts(faces)[1:]
     watertight = not net.any()
     body_count = int(body.max()) + 1
-    sound = watertight and body_count == 1 and bool((count == 2).all())
-    mass_model, volume, center, inertia = _mass_properties(vertices, faces, body_count)
+    mass = _mass_properties(vertices, faces)
+    sound = watertight and body_count == 1 and bool((count == 2).all()) and not mass.overlaps
     return ObjectMesh(
         name=name,
         path=path,
@@ -218,11 +218,11 @@ def _build(vertices: np.ndarray, faces: np.ndarray, scale: float, name: str, pat
         vertex_normals=_vertex_normals(vertices, faces),
         watertight=watertight,
         body_count=body_count,
-        sign_method="normal" if sound and mass_model == "solid" else "winding",
-        mass_model=mass_model,
-        volume=volume,
-        center_of_mass=center,
-        inertia=inertia,
+        sign_method="normal" if sound and mass.model == "solid" else "winding",
+        mass_model=mass.model,
+        volume=mass.volume,
+        center_of_mass=mass.center,
+        inertia=mass.inertia,
         repairs=tuple(repairs),
     )
 
@@ -437,34 +437,43 @@ Moments = tuple[float, np.ndarray, np.ndarray]
 """Zeroth, first (3,) and second (3, 3) moment of a mass distribution about the origin."""
 
 
-def _mass_properties(
-    vertices: np.ndarray, faces: np.ndarray, body_count: int
-) -> tuple[Literal["solid", "shell"], float, np.ndarray, np.ndarray]:
-    """Mass model, volume, centre of mass and inertia per unit mass about it.
+class _Mass(NamedTuple):
+    """How mass is distributed."""
 
-    Small holes are closed by fans. A volume is integrated exactly by the divergence theorem; what several bodies
-    share is then taken off again, so that it counts once. A surface that is mostly open is a shell.
+    model: Literal["solid", "shell"]
+    volume: float
+    center: np.ndarray
+    inertia: np.ndarray
+    overlaps: bool
+
+
+def _mass_properties(vertices: np.ndarray, faces: np.ndarray) -> _Mass:
+    """Mass distribution of a surface, and whether what it encloses overlaps itself.
+
+    Small holes are closed by fans. A volume is integrated exactly by the divergence theorem; what it counts more than
+    once is then taken off again. A surface that is mostly open is a shell.
     """
     origin = vertices.mean(axis=0)
     triangles = vertices[faces] - origin
     caps = _caps(vertices, faces) - origin
     area = _areas(triangles).sum()
-    kind: Literal["solid", "shell"] = "shell"
+    model: Literal["solid", "shell"] = "shell"
     mass, first, second = _shell_moments(triangles)
+    repeated = None
     if _areas(caps).sum() <= SOLID_OPENING * area:
         closed = np.concatenate([triangles, caps])
         solid = _solid_moments(closed)
-        if body_count > 1:
-            repeated = _repeated_moments(closed)
+        repeated = _repeated_moments(closed)
+        if repeated is not None:
             solid = (solid[0] - repeated[0], solid[1] - repeated[1], solid[2] - repeated[2])
         # a sheet with two sides encloses nothing
         if solid[0] > 1e-6 * area**1.5:
-            kind = "solid"
+            model = "solid"
             mass, first, second = solid
     center = first / mass
     covariance = second / mass - np.outer(center, center)
     inertia = np.trace(covariance) * np.eye(3) - covariance
-    return kind, float(mass), origin + center, inertia
+    return _Mass(model, float(mass), origin + center, inertia, repeated is not None)
 
 
 def _shell_moments(triangles: np.ndarray) -> Moments:
@@ -483,13 +492,14 @@ def _solid_moments(triangles: np.ndarray) -> Moments:
     return float(mass.sum()), mass @ total / 4.0, second / 20.0
 
 
-def _repeated_moments(triangles: np.ndarray) -> Moments:
+def _repeated_moments(triangles: np.ndarray) -> Moments | None:
     """Moments of what the tetrahedra count too often: winding number minus one inside, the winding number outside.
 
-    On a grid of vertical columns, exact along each column.
+    On a grid of vertical columns, exact along each column. None where nothing is counted twice.
     """
     low = triangles.min(axis=(0, 1))
-    step = float((triangles.max(axis=(0, 1)) - low).max()) / COLUMN_COUNT
+    size = float((triangles.max(axis=(0, 1)) - low).max())
+    step = size / COLUMN_COUNT
     row_length = COLUMN_COUNT + 2
     # irrational shifts keep columns off edges on round coordinates, and unequal ones off diagonals
     start = low[:2] - np.sqrt([0.3, 0.7]) * step
@@ -501,7 +511,11 @@ def _repeated_moments(triangles: np.ndarray) -> Moments:
     column, height, turn = column[sound], height[sound], turn[sound]
     winding = np.cumsum(turn)
     excess = np.where(winding > 0.5, winding - 1.0, winding)
+    # surfaces that touch do not overlap
     counted = np.flatnonzero(excess)
+    counted = counted[height[counted + 1] - height[counted] > 1e-6 * size]
+    if len(counted) == 0:
+        return None
     bottom, top, excess = height[counted], height[counted + 1], step * step * excess[counted]
     x, y = (start + step * np.stack([column // row_length, column % row_length], axis=1)[counted]).T
     length, z = excess * (top - bottom), excess * (top**2 - bottom**2) / 2.0
