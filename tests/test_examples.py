@@ -51,6 +51,11 @@ def test_own_hand(tmp_path):
         assert (tmp_path / name).read_bytes().startswith(PNG)
 
 
+def test_signed_distance(tmp_path):
+    assert "mm inside" in run("03_signed_distance.py", str(tmp_path))
+    assert (tmp_path / "slice.png").read_bytes().startswith(PNG)
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
 def test_example_is_short_and_documented(path):
     assert len(path.read_text().splitlines()) <= 60

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import warp as wp
 
 from . import rotation
+from .device import choose
 from .errors import FileFormatError, OptionError
 from .render import Camera, Part, Scene, Surface, surface_distance
 
@@ -35,7 +35,7 @@ CONTACT_DISTANCE = 2.0e-3
 OBJECT_LABEL, PALM_LABEL = 0, 1
 
 
-def preview(grasps: Grasps, path: str | Path, *, count: int = 8, size: int = 400, device: wp.DeviceLike = None) -> None:
+def preview(grasps: Grasps, path: str | Path, *, count: int = 8, size: int = 400, device: str | None = None) -> None:
     """Draw the best grasps as a grid of labelled pictures.
 
     The camera looks from where most of the object and of every finger is seen, with the object upright. Links within
@@ -46,7 +46,7 @@ def preview(grasps: Grasps, path: str | Path, *, count: int = 8, size: int = 400
         path: PNG file to write.
         count: Largest number of grasps to draw.
         size: Side of each picture in pixels.
-        device: Warp device; its preferred one when omitted.
+        device: Warp device; the first GPU, else the CPU, when omitted.
 
     Raises:
         OptionError: There is nothing to draw.
@@ -56,6 +56,7 @@ def preview(grasps: Grasps, path: str | Path, *, count: int = 8, size: int = 400
     if count < 1:
         raise OptionError("there is no grasp to draw")
     check_name(path)
+    chosen = choose(device)
     body = HandBody(grasps.hand)
     mesh = grasps.object.trimesh()
     target = Surface(np.asarray(mesh.vertices, float), np.asarray(mesh.faces))
@@ -63,8 +64,8 @@ def preview(grasps: Grasps, path: str | Path, *, count: int = 8, size: int = 400
     def draw(grasp: int) -> Tile:
         base = rotation.matrix(grasps.wrist_position[grasp], grasps.wrist_quaternion[grasp])
         pose = base @ grasps.hand.link_transforms(grasps.joint_position[grasp])
-        touching = body.touching(pose, target, device)
-        scene = Scene([Part(target, OBJECT_COLOR), *body.parts(pose, touching)], device=device)
+        touching = body.touching(pose, target, chosen)
+        scene = Scene([Part(target, OBJECT_COLOR), *body.parts(pose, touching)], device=chosen)
         return Tile(scene.render(clearest_camera(scene), size), *caption(grasps, grasp, int(touching.sum())))
 
     # On a CPU a kernel runs on one core, and pictures do not depend on each other.
@@ -73,7 +74,7 @@ def preview(grasps: Grasps, path: str | Path, *, count: int = 8, size: int = 400
     write_grid(path, tiles, columns=min(4, count))
 
 
-def preview_hand(hand: Hand, path: str | Path, *, size: int = 400, device: wp.DeviceLike = None) -> None:
+def preview_hand(hand: Hand, path: str | Path, *, size: int = 400, device: str | None = None) -> None:
     """Draw a hand as it was understood: each finger in its colour, palm point and normal in red, pads as dots.
 
     Columns are the zero position, the open position and a closed one; rows look at the palm and from the side.
@@ -82,12 +83,13 @@ def preview_hand(hand: Hand, path: str | Path, *, size: int = 400, device: wp.De
         hand: The hand.
         path: PNG file to write.
         size: Side of each picture in pixels.
-        device: Warp device; its preferred one when omitted.
+        device: Warp device; the first GPU, else the CPU, when omitted.
 
     Raises:
         FileFormatError: The name does not end in ``.png``.
     """
     check_name(path)
+    chosen = choose(device)
     body = HandBody(hand)
     everything = np.ones(len(hand.links), bool)
     positions = {
@@ -99,7 +101,7 @@ def preview_hand(hand: Hand, path: str | Path, *, size: int = 400, device: wp.De
     parts = [body.parts(pose, everything) for pose in poses]
     size_of_marks = 0.012 * float(np.ptp(np.concatenate([part.vertices() for part in parts[0]]), axis=0).max())
     scenes = [
-        Scene(shown + marks(hand, pose, size_of_marks), device=device) for shown, pose in zip(parts, poses, strict=True)
+        Scene(shown + marks(hand, pose, size_of_marks), device=chosen) for shown, pose in zip(parts, poses, strict=True)
     ]
     outline = np.concatenate([scene.outline for scene in scenes])
     tiles = []
@@ -131,7 +133,7 @@ class HandBody:
             samples.append(np.concatenate([np.zeros((0, 3)), *points]))
         return samples
 
-    def touching(self, pose: np.ndarray, target: Surface, device: wp.DeviceLike) -> np.ndarray:
+    def touching(self, pose: np.ndarray, target: Surface, device: str) -> np.ndarray:
         """Which links are within ``CONTACT_DISTANCE`` of the surface, shape (link,).
 
         Args:
