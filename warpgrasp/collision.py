@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,9 +50,9 @@ def bounding_planes(vertices: np.ndarray) -> np.ndarray:
     from scipy.spatial import ConvexHull, QhullError
 
     try:
-        equations = ConvexHull(vertices).equations
-        normals = np.unique(np.round(equations[:, :3], 4), axis=0)
-        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        normals = ConvexHull(vertices).equations[:, :3]
+        # Qhull triangulates flat sides: one plane of each is enough.
+        normals = normals[np.unique(np.round(normals, 6), axis=0, return_index=True)[1]]
     except QhullError:  # a flat or needle-like mesh has no hull
         normals = None
     if normals is None or len(normals) > PLANE_COUNT:
@@ -102,7 +103,7 @@ def pack(groups: list[tuple[Shape, ...]], device: str | None) -> CollisionShapes
         plane_begin=array(np.cumsum([0] + [len(p) for p in planes]), int),
         plane=array(np.concatenate([*planes, np.zeros((0, 4))]), wp.vec4, 4),
         link_begin=array(first, int),
-        link_sphere=array([_link_sphere(points[a:b]) for a, b in zip(first[:-1], first[1:], strict=True)], wp.vec4, 4),
+        link_sphere=array([_link_sphere(points[a:b]) for a, b in itertools.pairwise(first)], wp.vec4, 4),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +84,7 @@ def _reduce(model: HandModel, state: State) -> tuple[np.ndarray, ...]:
     nearest = np.full((len(distance), len(begin) - 1), np.inf)
     position = np.zeros((*nearest.shape, 3))
     normal = np.zeros_like(position)
-    for link, (a, b) in enumerate(zip(begin[:-1], begin[1:], strict=True)):
+    for link, (a, b) in enumerate(itertools.pairwise(begin)):
         if a < b:
             point = a + distance[:, a:b].argmin(axis=1)
             nearest[:, link] = distance[grasp, point]

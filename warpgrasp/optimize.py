@@ -74,6 +74,7 @@ class Descent:
         with wp.ScopedCapture(device=self.model.device) as capture:
             self.find_gradient(search=search)
             self.step()
+        assert capture.graph is not None
         return capture.graph
 
     def find_gradient(self, *, search: bool) -> None:

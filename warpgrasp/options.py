@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from .errors import OptionError
 
@@ -60,9 +60,7 @@ class Recipe:
     """Adam's decay of the mean of its square."""
 
 
-_ATTRACTION = {field.name: field.default for field in fields(Recipe) if field.name != "name"}
-
-RECIPES = {name: Recipe(name=name, **_ATTRACTION) for name in ("attraction", "default")}
+RECIPES = {name: Recipe(name=name) for name in ("attraction", "default")}
 """Recipes by name. ``default`` is whatever holds best; today that is ``attraction``."""
 
 

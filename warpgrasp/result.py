@@ -172,7 +172,7 @@ class Grasps:
             Path(temporary).unlink(missing_ok=True)
             raise
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def _arrays(self) -> dict[str, Any]:
         arrays: dict[str, Any] = {"format": FORMAT, "joint_names": np.array(self.joint_names, dtype=str)}
         for name in POSE_FIELDS:
             arrays[name] = getattr(self, name)

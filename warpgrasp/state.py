@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import warp as wp
@@ -122,7 +123,7 @@ def allocate(model: HandModel, pose: Pose, object_point: np.ndarray) -> State:
     )
     no_link = np.full(len(object_point), joint_count + 1, np.int32)
 
-    def zeros(shape: int | tuple[int, ...], dtype: type) -> wp.array:
+    def zeros(shape: int | tuple[int, ...], dtype: Any) -> wp.array:
         return wp.zeros(shape, dtype=dtype, device=model.device)
 
     return State(

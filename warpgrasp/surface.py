@@ -47,7 +47,7 @@ def sample_triangles(triangles: np.ndarray, count: int) -> tuple[np.ndarray, np.
     place = (np.arange(count) + 0.5) / count * cumulative[-1]
     face = np.minimum(np.searchsorted(cumulative, place), len(area) - 1)
     # R2: the two-dimensional relative of the golden ratio (plastic number).
-    u, v = np.modf((np.arange(1, count + 1)[:, None] * [0.7548776662466927, 0.5698402909980532]))[0].T
+    u, v = np.modf(np.arange(1, count + 1)[:, None] * [0.7548776662466927, 0.5698402909980532])[0].T
     flip = u + v > 1.0
     u, v = np.where(flip, 1.0 - u, u), np.where(flip, 1.0 - v, v)
     a, b, c = triangles[face].transpose(1, 0, 2)
@@ -122,7 +122,7 @@ def _covered(hand: Hand, link_of_shape: np.ndarray, shape: np.ndarray, position:
         wp.array(shape.astype(np.int32), dtype=int, device=device),
         wp.empty((1, len(position)), dtype=int, device=device),
         depth,
-        wp.empty((1, len(position)), dtype=wp.vec3, device=device),
+        wp.zeros((1, len(position)), dtype=wp.vec3, device=device),
     )
     return depth.numpy()[0] < -CULL_DEPTH
 
@@ -134,9 +134,9 @@ def _at_open_pose(hand: Hand, link: np.ndarray, position: np.ndarray) -> np.ndar
 
 def _share(position: np.ndarray, link: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """How many candidates of the same link are nearest to each chosen one, shape (chosen,)."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     metres_between_links = 10.0
     keyed = np.concatenate([position, metres_between_links * link[:, None]], axis=1)
-    nearest = cKDTree(keyed[chosen]).query(keyed)[1]
+    nearest = KDTree(keyed[chosen]).query(keyed)[1]
     return np.bincount(nearest, minlength=len(chosen)).astype(float)

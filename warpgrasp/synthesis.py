@@ -87,7 +87,8 @@ def synthesize(
     chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if iterations is not None:
         chosen = replace(chosen, iterations=iterations)
-    _require_positive(count=count, points=points, iterations=chosen.iterations)
+    _require_whole(1, count=count, points=points, iterations=chosen.iterations)
+    _require_whole(0, seed=seed)
     target = devices.choose(device)
     hand = load_hand(hand)
     obj = load_object(mesh, scale=scale)
@@ -188,10 +189,10 @@ def object_points(obj: ObjectMesh, count: int) -> np.ndarray:
     return sample_triangles(obj.vertices[obj.faces], count)[1]
 
 
-def _require_positive(**values: int) -> None:
+def _require_whole(least: int, **values: int) -> None:
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise OptionError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise OptionError(f"{name} must be a whole number of at least {least}, got {value!r}")
 
 
 def _source(hand: Hand) -> str:

@@ -1,0 +1,114 @@
+"""Depth of points in links against float64 NumPy, for every kind of shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference_grasp as reference
+import warp as wp
+from random_hand import random_hand, random_shape, unit
+from reference import central_difference
+
+from warpgrasp import collision
+from warpgrasp.device import transforms_from_matrices
+from warpgrasp.hand import Shape, ShapeKind
+
+KINDS: tuple[ShapeKind, ...] = ("box", "sphere", "capsule", "cylinder", "mesh")
+
+
+def deepest(shapes, may_touch, links, points, owner, device):
+    """Deepest link, distance and gradient of points (point, 3) for one grasp."""
+    shape = (1, len(points))
+    link = wp.full(shape, -9, dtype=int, device=device)
+    distance = wp.full(shape, wp.inf, dtype=float, device=device)
+    gradient = wp.full(shape, wp.vec3(wp.inf), dtype=wp.vec3, device=device)
+    collision.find_deepest_link(
+        shapes,
+        wp.array(may_touch.astype(np.int32), dtype=int, device=device),
+        transforms_from_matrices(links[None], device),
+        wp.array(points[None].astype(np.float32), dtype=wp.vec3, device=device),
+        wp.array(owner.astype(np.int32), dtype=int, device=device),
+        link,
+        distance,
+        gradient,
+    )
+    return link.numpy()[0], distance.numpy()[0], gradient.numpy()[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shape_depth_and_gradient_match_reference(kind, rng, device):
+    shape = random_shape(rng, kind)
+    points = shape.position + rng.uniform(-0.013, 0.013, (400, 3))
+    expected = np.array([min(reference.shape_distance(shape, p), 0.0) for p in points])
+    inside = expected < 0.0
+    assert inside.sum() > 20, "the points should test the inside"
+    owner = np.ones(len(points), int)
+    _, distance, gradient = deepest(
+        collision.pack([(shape,)], device), np.array([[0], [1]]), np.eye(4)[None], points, owner, device
+    )
+    np.testing.assert_allclose(distance, expected, rtol=1e-5, atol=2e-8)
+    for point, slope in zip(points[inside], gradient[inside], strict=True):
+        by_difference = central_difference(lambda p: reference.shape_distance(shape, p), point)
+        if np.linalg.norm(by_difference) > 0.999:  # at a ridge the difference mixes two sides
+            np.testing.assert_allclose(slope, by_difference, atol=1e-4)
+
+
+def test_deepest_link_matches_reference_on_a_tree(rng, device):
+    hand = random_hand(rng, 20)
+    links = reference.link_transforms(hand, np.eye(4), 0.5 * (hand.free_lower + hand.free_upper))
+    points = links[rng.integers(len(links), size=300), :3, 3] + rng.uniform(-0.01, 0.01, (300, 3))
+    owner = rng.integers(len(links) + 1, size=300)
+    link, distance, _ = deepest(
+        collision.pack([part.shapes for part in hand.links], device),
+        collision.touch_matrix(hand),
+        links,
+        points,
+        owner,
+        device,
+    )
+    expected = np.array([reference.link_distance(hand, links, p, o) for p, o in zip(points, owner, strict=True)])
+    np.testing.assert_allclose(distance, expected, rtol=1e-5, atol=5e-7)
+    clear = (np.abs(expected) > 1e-6) | (expected == 0.0)
+    assert ((link >= 0) == (expected < 0.0))[clear].all()
+
+
+def test_a_point_is_not_inside_its_own_link_nor_a_neighbour(device):
+    hand = random_hand(np.random.default_rng(3), 1)
+    links = np.array([np.eye(4), np.eye(4)])
+    points = np.array([hand.links[0].shapes[0].position] * 3)
+    shapes = collision.pack([part.shapes for part in hand.links], device)
+    link, distance, _ = deepest(shapes, collision.touch_matrix(hand), links, points, np.array([0, 1, 2]), device)
+    assert link[:2].tolist() == [-1, -1]
+    assert distance[:2].tolist() == [0.0, 0.0]
+    assert link[2] >= 0, "a point of the object must stay out of every link"
+
+
+def test_polytope_of_a_box_is_the_box():
+    corners = np.array(np.meshgrid([-1.0, 1.0], [-2.0, 2.0], [-3.0, 3.0])).reshape(3, -1).T
+    planes = collision.bounding_planes(corners)
+    assert len(planes) == 6
+    assert sorted(np.round(planes[:, 3], 6)) == [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
+
+
+def test_polytope_of_a_round_mesh_holds_it_and_is_tight(rng):
+    points = np.array([unit(rng, 3) for _ in range(2000)])
+    planes = collision.bounding_planes(points)
+    assert (points @ planes[:, :3].T <= planes[:, 3] + 1e-9).all()
+    directions = np.array([unit(rng, 3) for _ in range(500)])
+    reach = (planes[:, 3] / np.maximum(directions @ planes[:, :3].T, 1e-9)).min(axis=1)
+    assert reach.max() < 1.15
+
+
+def test_flat_mesh_still_has_a_polytope():
+    flat = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    assert collision.bounding_planes(flat)[:, 3].min() == pytest.approx(0.0)
+
+
+def test_capsule_depth_is_known(device):
+    capsule = Shape("capsule", np.array([0.01, 0.02]), np.zeros(3), np.array([1.0, 0, 0, 0]))
+    points = np.array([[0.004, 0.0, 0.01], [0.0, 0.0, 0.028], [0.02, 0.0, 0.0]])
+    _, distance, gradient = deepest(
+        collision.pack([(capsule,)], device), np.array([[0], [1]]), np.eye(4)[None], points, np.ones(3), device
+    )
+    assert distance == pytest.approx([-0.006, -0.002, 0.0], abs=1e-8)
+    assert gradient[:2] == pytest.approx(np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), abs=1e-6)

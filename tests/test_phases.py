@@ -1,0 +1,60 @@
+"""Pregrasp and squeeze."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+
+from warpgrasp.distance import DeviceMesh
+from warpgrasp.load_hand import load_hand
+from warpgrasp.mesh import load_object
+from warpgrasp.model import hand_model
+from warpgrasp.phases import PREGRASP_CLEARANCE, pregrasp, retreat, squeeze
+from warpgrasp.pose import Pose
+from warpgrasp.proximity import clearance
+from warpgrasp.surface import surface_points
+
+
+@pytest.fixture(scope="module")
+def hand():
+    return load_hand("allegro")
+
+
+def touching(hand):
+    """Hands that hold nothing, with a ball of 5 cm in front of the palm."""
+    closed = hand.clamp(hand.open_position + 0.3)
+    return Pose(np.zeros((2, 3)), np.array([[1.0, 0, 0, 0]] * 2), np.array([closed, hand.open_position]))
+
+
+def test_pregrasp_is_clear_and_near(hand, device):
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=0.025).apply_translation([0.045, 0.0, 0.04])
+    model, mesh = hand_model(hand, surface_points(hand, 512), device), DeviceMesh(load_object(ball), device)
+    grasp = touching(hand)
+    before, distance = pregrasp(model, mesh, grasp)
+    np.testing.assert_allclose(distance, clearance(model, mesh, before), atol=1e-6)
+    assert distance.min() >= PREGRASP_CLEARANCE
+    for step in range(1, 17):
+        if np.allclose(retreat(hand, grasp, step).wrist_position[0], before.wrist_position[0]):
+            earlier = retreat(hand, grasp, step - 1)
+            assert step == 1 or clearance(model, mesh, earlier)[0] < PREGRASP_CLEARANCE, "the nearest clear one"
+            return
+    pytest.fail("the pregrasp is not on the way back")
+
+
+def test_retreat_moves_against_the_palm_and_opens(hand):
+    grasp = touching(hand)
+    back = retreat(hand, grasp, 4)
+    normal = hand.palm.normal
+    np.testing.assert_allclose(back.wrist_position, -0.04 * normal[None].repeat(2, 0), atol=1e-9)
+    np.testing.assert_allclose(back.joint_position[0], 0.5 * (grasp.joint_position[0] + hand.open_position))
+    assert (retreat(hand, grasp, 16).joint_position == hand.open_position).all()
+
+
+def test_squeeze_extrapolates_within_the_limits(hand):
+    grasp = touching(hand)
+    before = retreat(hand, grasp, 2)
+    after = squeeze(hand, grasp, before)
+    target = 2.0 * grasp.joint_position - before.joint_position
+    np.testing.assert_allclose(after.joint_position, np.clip(target, hand.lower, hand.upper), atol=1e-9)
+    assert (after.wrist_position == grasp.wrist_position).all()
