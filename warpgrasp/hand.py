@@ -59,7 +59,7 @@ class Shape:
                 surface.apply_translation(-surface.bounds.mean(axis=0))
             case "cylinder":
                 surface = tm.creation.cylinder(radius=self.size[0], height=2.0 * self.size[1], sections=48)
-            case "mesh":
+            case _:
                 surface = tm.Trimesh(self.vertices, self.faces, process=False)
         surface.apply_transform(rotation.matrix(self.position, self.quaternion))
         return surface

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from .annotation import Annotation, find_annotation
 from .description import Description
 from .errors import FileFormatError, HandError, HandNotFoundError
 from .hand import Hand
+from .infer import complete
 from .tree import build
 from .xml_file import read_xml
 
@@ -48,7 +50,12 @@ def load_hand(
     path, name = _find(hand)
     description = _read(path, Path(root) if root is not None else None, geometry)
     description.name = name or description.name
-    return build(description, geometry)
+    tree = build(description, geometry)
+    annotation_path = find_annotation(path)
+    if annotation_path is None:
+        return complete(tree)
+    annotation = Annotation(annotation_path)
+    return complete(annotation.apply(tree, ranges), given=annotation)
 
 
 def _find(hand: str | Path) -> tuple[Path, str]:
@@ -79,9 +86,13 @@ def _only_description(folder: Path) -> Path:
 
 
 def _read(path: Path, root: Path | None, geometry: str) -> Description:
-    from .urdf import read_urdf
-
     tag = read_xml(path).tag
     if tag == "robot":
+        from .urdf import read_urdf
+
         return read_urdf(path, root=root, geometry=geometry)
+    if tag == "mujoco":
+        from .mjcf import read_mjcf
+
+        return read_mjcf(path)
     raise HandError(path, f"its outermost element is <{tag}>; a URDF starts with <robot>, an MJCF with <mujoco>")

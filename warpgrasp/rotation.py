@@ -52,3 +52,12 @@ def matrix(position: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
 def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Hamilton product of quaternions w x y z, shape (..., 4)."""
     return quaternion_from_matrix(matrix_from_quaternion(a) @ matrix_from_quaternion(b))
+
+
+def inverse(transform: np.ndarray) -> np.ndarray:
+    """Inverses of rigid transforms, shape (..., 4, 4)."""
+    back = np.zeros_like(transform)
+    back[..., :3, :3] = np.swapaxes(transform[..., :3, :3], -1, -2)
+    back[..., :3, 3] = -(back[..., :3, :3] @ transform[..., :3, 3:])[..., 0]
+    back[..., 3, 3] = 1.0
+    return back
