@@ -39,7 +39,7 @@ check: $(READY)
 ## wheel: build the wheel, install it away from the checkout and use it there
 wheel: $(READY)
 	rm -rf build dist $(WHEEL_VENV)
-	$(BIN)/python -m build --wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(WHEEL_VENV)/bin/python -m pip install --quiet --no-deps dist/*.whl
 	@# The dependencies are borrowed. A path in a .pth file adds a folder, and not that folder's own .pth files, so the
@@ -55,8 +55,8 @@ pictures: $(READY)
 # torch comes first and alone, so that no other requirement chooses its version.
 $(READY): pyproject.toml
 	@$(if $(PYTHON),,echo "make: needs Python 3.11 or newer; install it or pass PYTHON=/path/to/python3" >&2; exit 1)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "make: $(PYTHON) is older than Python 3.11; pass PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "make: $(PYTHON) is not Python 3.11 or newer; pass PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 		{ echo "make: $(PYTHON) has no venv module; install it (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
