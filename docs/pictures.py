@@ -18,7 +18,8 @@ def shrink(source: Path, target: Path, width: int = 1200) -> None:
     picture = Image.open(source).convert("RGB")
     if picture.width > width:
         picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
-    picture.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
+    palette = picture.quantize(256, kmeans=4)
+    picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(target, optimize=True)
     print(f"wrote {target} ({target.stat().st_size // 1024} KB)")
 
 
