@@ -384,9 +384,15 @@ class Hand:
         transforms = np.zeros((*q.shape[:-1], len(self.links), 4, 4))
         transforms[..., 0, :, :] = np.eye(4)
         for j, joint in enumerate(self.joints):
-            at_zero = rotation.matrix(joint.position, joint.quaternion)
-            transforms[..., j + 1, :, :] = transforms[..., joint.parent, :, :] @ at_zero @ _motion(joint, q[..., j])
+            transforms[..., j + 1, :, :] = (
+                transforms[..., joint.parent, :, :] @ self._at_zero[j] @ _motion(joint, q[..., j])
+            )
         return transforms
+
+    @cached_property
+    def _at_zero(self) -> np.ndarray:
+        """Pose of each joint's child frame in its parent at zero, shape (J, 4, 4)."""
+        return np.stack([rotation.matrix(joint.position, joint.quaternion) for joint in self.joints])
 
     def frame_transforms(self, joint_position: np.ndarray) -> dict[str, np.ndarray]:
         """Pose of every named frame of the file in the frame of link 0, each of shape (..., 4, 4).

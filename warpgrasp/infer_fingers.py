@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import rotation
+from .errors import HandError
 from .hand import Finger, Hand
 
 
@@ -12,8 +13,13 @@ def infer_fingers(hand: Hand) -> tuple[int, tuple[Finger, ...]]:
     """Palm link and fingers of a hand.
 
     Every chain that ends in a link with a shape is a finger; the palm is where the chains part.
+
+    Raises:
+        HandError: No link that moves has a shape.
     """
     leaves = _leaves(hand)
+    if not leaves:
+        raise HandError(hand.path, "no link that its joints move has a shape, so there is nothing to grasp with")
     palm = _palm_link(hand, leaves)
     fingers = []
     for leaf in _one_per_finger(hand, palm, leaves):
@@ -67,9 +73,14 @@ def tip_axes(hand: Hand, link: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def surface_points(hand: Hand, link: int, count: int = 1500) -> np.ndarray:
-    """Points spread over the surface of a link, in its frame [m], the same in every run, shape (count, 3)."""
+    """Points spread over the surface of a link, in its frame [m], the same in every run, shape (count, 3).
+
+    A link without a shape counts as the point at its origin, shape (1, 3).
+    """
     import trimesh
 
+    if not hand.links[link].shapes:
+        return np.zeros((1, 3))
     return np.asarray(trimesh.sample.sample_surface(hand.link_surface(link), count, seed=0)[0])
 
 

@@ -20,13 +20,11 @@ def infer_open(motion: Motion, pads: tuple[Pad, ...]) -> np.ndarray:
     posture = _Posture(motion, pads)
     hand = motion.hand
     bounds = list(zip(hand.free_lower, hand.free_upper, strict=True))
-    best = min(
-        (
-            minimize(posture.cost_and_slope, start, jac=True, bounds=bounds, options={"maxiter": 60})
-            for start in posture.starts()
-        ),
-        key=lambda result: result.fun,
-    )
+    results = [
+        minimize(posture.cost_and_slope, x, jac=True, bounds=bounds, method="SLSQP", options={"maxiter": 60})
+        for x in posture.starts()
+    ]
+    best = min(results, key=lambda result: result.fun)
     return hand.clamp(np.round(hand.joint_position(best.x), 2))
 
 
