@@ -12,6 +12,7 @@ import pytest
 import warpgrasp.hands
 from warpgrasp.hand import Hand
 from warpgrasp.infer import complete
+from warpgrasp.infer_neighbours import overlaps
 from warpgrasp.load_hand import load_hand
 
 MODELS = Path(__file__).parents[2] / "shared" / "hands"
@@ -116,6 +117,21 @@ def test_pads_face_a_common_place_at_the_open_pose(file):
     facing = np.einsum("pi,pi->p", normal, towards / np.linalg.norm(towards, axis=1, keepdims=True))
     assert facing.mean() > 0.3
     assert facing.min() > -0.2
+
+
+@each_model
+def test_open_pose_is_free_of_self_collision(file):
+    hand = model(file)
+    assert set(overlaps(hand, hand.open_position[None])) <= hand.neighbours
+
+
+@pytest.mark.parametrize("file", [file for file, (_, _, fingers) in KNOWN.items() if fingers > 3])
+def test_thumb_opposes_the_fingers(file):
+    hand = model(file)
+    poses = hand.link_transforms(hand.open_position)
+    normal = np.array([poses[p.link, :3, :3] @ p.normal for p in hand.pads])
+    thumb = int(np.argmin(normal @ normal.sum(axis=0)))
+    assert angle(normal[thumb], np.delete(normal, thumb, axis=0).mean(axis=0)) > 120.0
 
 
 @each_model

@@ -20,7 +20,7 @@ import yourdfpy
 from trimesh.exchange.dae import export_collada
 
 import warpgrasp.hands
-from warpgrasp.errors import FileFormatError, HandError, HandNotFoundError, WarpgraspError
+from warpgrasp.errors import FileFormatError, HandError, HandNotFoundError, OptionError, WarpgraspError
 from warpgrasp.hand import Hand
 from warpgrasp.load_hand import load_hand
 
@@ -162,6 +162,14 @@ def test_a_misspelt_name_is_named():
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileFormatError, match=r"nothing\.urdf: no such file"):
         load_hand(tmp_path / "nothing.urdf")
+
+
+def test_unknown_options_are_refused(tmp_path):
+    path = write(tmp_path, FINGER)
+    with pytest.raises(OptionError, match="ranges must be 'robot' or 'model', got 'real'"):
+        load_hand(path, ranges="real")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="geometry must be 'collision' or 'visual', got 'mesh'"):
+        load_hand(path, geometry="mesh")  # type: ignore[arg-type]
 
 
 def test_importing_load_hand_is_light():

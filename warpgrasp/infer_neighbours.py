@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from . import rotation
@@ -35,19 +37,30 @@ def infer_neighbours(hand: Hand) -> Pairs:
     """Pairs of links that are not adjacent, but overlap in most poses, or both at the open pose and at zero."""
     rng = np.random.default_rng(0)
     random = hand.clamp(hand.joint_position(rng.uniform(hand.free_lower, hand.free_upper, (SAMPLES, hand.free_count))))
-    transforms = hand.link_transforms(np.stack([hand.open_position, rest_position(hand), *random]))
+    poses = np.stack([hand.open_position, rest_position(hand), *random])
+    return frozenset(pair for pair, deep in overlaps(hand, poses).items() if deep[:2].all() or deep[2:].mean() > 0.5)
+
+
+def overlaps(hand: Hand, joint_position: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+    """In which poses links overlap that are not adjacent: a mask of shape (pose,) for each pair that ever does.
+
+    Args:
+        hand: The hand.
+        joint_position: Joint vectors [rad or m], shape (pose, J).
+    """
+    transforms = hand.link_transforms(joint_position)
     shaped = [link for link in range(len(hand.links)) if hand.links[link].shapes]
     points = {link: surface_points(hand, link, 150) for link in shaped}
     solids = {link: [_Solid(shape) for shape in hand.links[link].shapes] for link in shaped}
-    known, found = adjacent(hand), set()
-    for a in shaped:
-        for b in shaped:
-            if a < b and (a, b) not in known:
-                into_b = rotation.inverse(transforms[:, b]) @ transforms[:, a]
-                deep = _overlap(points[a], solids[b], into_b) | _overlap(points[b], solids[a], rotation.inverse(into_b))
-                if deep[:2].all() or deep[2:].mean() > 0.5:
-                    found.add((a, b))
-    return frozenset(found)
+    known, found = adjacent(hand), {}
+    for a, b in itertools.combinations(shaped, 2):
+        if (a, b) in known:
+            continue
+        into_b = rotation.inverse(transforms[:, b]) @ transforms[:, a]
+        deep = _overlap(points[a], solids[b], into_b) | _overlap(points[b], solids[a], rotation.inverse(into_b))
+        if deep.any():
+            found[a, b] = deep
+    return found
 
 
 def _overlap(points: np.ndarray, solids: list[_Solid], pose: np.ndarray) -> np.ndarray:

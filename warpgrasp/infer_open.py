@@ -37,7 +37,7 @@ class _Posture:
         self.goal = motion.meeting_point
         hand = motion.hand
         length = np.linalg.norm(motion.tips - motion.bases, axis=-1).max(axis=0)
-        self.clearance = np.where(self._slides(), np.inf, 0.6 * np.median(length))
+        self.clearance = np.where(self._slides(), np.inf, 0.65 * np.median(length))
         self.clearance = np.minimum(self.clearance, np.linalg.norm(motion.tips - self.goal, axis=-1).max(axis=0))
         self.apart = 0.25 * float(np.median(length))
         self.width = np.maximum(hand.free_upper - hand.free_lower, 1e-9)
@@ -63,15 +63,30 @@ class _Posture:
         transforms = in_frame_of(hand.link_transforms(hand.joint_position(x)), self.motion.palm)
         tips = np.stack([tip_in(transforms, finger) for finger in self.motion.fingers], axis=1)
         bent = self.stiffness * ((x - self.rest) / self.width) ** 2
-        return self._facing(transforms, tips).sum(axis=1) + bent.sum(axis=1) + self._crowding(tips)
+        facing = self._facing(transforms, tips).sum(axis=1)
+        return facing + self._opposition(transforms) + bent.sum(axis=1) + self._crowding(tips)
 
     def _facing(self, transforms: np.ndarray, tips: np.ndarray) -> np.ndarray:
         """How badly each pad faces the goal from the wanted distance, shape (pose, finger)."""
         towards = self.goal - tips
         distance = np.linalg.norm(towards, axis=-1)
-        normal = np.stack([transforms[:, pad.link, :3, :3] @ pad.normal for pad in self.pads], axis=1)
-        facing = (normal * towards).sum(axis=-1) / np.maximum(distance, 1e-6)
+        facing = (self._pad_normals(transforms) * towards).sum(axis=-1) / np.maximum(distance, 1e-6)
         return (distance / self.clearance - 1.0) ** 2 + 0.5 * (1.0 - facing)
+
+    def _pad_normals(self, transforms: np.ndarray) -> np.ndarray:
+        """Directions in which the pads face, shape (pose, finger, 3)."""
+        return np.stack([transforms[:, pad.link, :3, :3] @ pad.normal for pad in self.pads], axis=1)
+
+    def _opposition(self, transforms: np.ndarray) -> np.ndarray:
+        """How far the thumb's pad is from facing the pads of the parallel fingers, shape (pose,)."""
+        parallel = self.motion.parallel
+        others = [k for k in range(len(self.pads)) if k not in parallel]
+        if not parallel or not others:
+            return np.zeros(len(transforms))
+        normal = self._pad_normals(transforms)
+        return (
+            0.5 * len(others) * (1.0 + (normal[:, parallel].mean(axis=1) * normal[:, others].mean(axis=1)).sum(axis=-1))
+        )
 
     def _crowding(self, tips: np.ndarray) -> np.ndarray:
         """Cost of fingertips that come too near to each other, shape (pose,)."""

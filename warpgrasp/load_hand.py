@@ -7,7 +7,7 @@ from typing import Literal
 
 from .annotation import Annotation, find_annotation
 from .description import Description
-from .errors import FileFormatError, HandError, HandNotFoundError
+from .errors import FileFormatError, HandError, HandNotFoundError, OptionError
 from .hand import Hand
 from .infer import complete
 from .tree import build
@@ -40,13 +40,14 @@ def load_hand(
         HandNotFoundError: There is no bundled hand of that name.
         FileFormatError: The file is missing or cannot be read at all.
         HandError: The file is read, but does not describe a hand that can be used.
+        OptionError: ``ranges`` or ``geometry`` is none of the two words.
     """
     if isinstance(hand, Hand):
         return hand
     if ranges not in ("robot", "model"):
-        raise ValueError(f"ranges must be 'robot' or 'model', got {ranges!r}")
+        raise OptionError(f"ranges must be 'robot' or 'model', got {ranges!r}")
     if geometry not in ("collision", "visual"):
-        raise ValueError(f"geometry must be 'collision' or 'visual', got {geometry!r}")
+        raise OptionError(f"geometry must be 'collision' or 'visual', got {geometry!r}")
     path, name = _find(hand)
     description = _read(path, Path(root) if root is not None else None, geometry)
     description.name = name or description.name
