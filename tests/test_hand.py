@@ -9,7 +9,7 @@ import pytest
 
 from warpgrasp.errors import HandError, ShapeError
 from warpgrasp.hand import Coupling, Hand, Mimic, Shape
-from warpgrasp.load_hand import load_hand
+from warpgrasp.hand_file import load_hand
 from warpgrasp.projection import project
 
 COUPLED = """<robot name="coupled">

@@ -11,9 +11,9 @@ import pytest
 
 import warpgrasp.hands
 from warpgrasp.hand import Hand
+from warpgrasp.hand_file import load_hand
 from warpgrasp.infer import complete
 from warpgrasp.infer_neighbours import overlaps
-from warpgrasp.load_hand import load_hand
 
 MODELS = Path(__file__).parents[2] / "shared" / "hands"
 

@@ -8,8 +8,8 @@ import trimesh
 
 from warpgrasp import rotation
 from warpgrasp.distance import DeviceMesh
+from warpgrasp.hand_file import load_hand
 from warpgrasp.initialize import START_CLEARANCE, approach, back_off, palm_transforms, starting_poses
-from warpgrasp.load_hand import load_hand
 from warpgrasp.mesh import load_object
 from warpgrasp.model import hand_model
 from warpgrasp.proximity import clearance

@@ -8,8 +8,8 @@ import trimesh
 from scipy.optimize import linprog
 
 from warpgrasp.distance import DeviceMesh
+from warpgrasp.hand_file import load_hand
 from warpgrasp.label import Limits, friction_edges, measure, reasons, wrench_residual
-from warpgrasp.load_hand import load_hand
 from warpgrasp.mesh import load_object
 from warpgrasp.model import hand_model
 from warpgrasp.pose import Pose

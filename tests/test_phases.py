@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from warpgrasp.distance import DeviceMesh
-from warpgrasp.load_hand import load_hand
+from warpgrasp.hand_file import load_hand
 from warpgrasp.mesh import load_object
 from warpgrasp.model import hand_model
 from warpgrasp.phases import PREGRASP_CLEARANCE, pregrasp, retreat, squeeze

@@ -10,7 +10,7 @@ import trimesh
 
 import warpgrasp
 from warpgrasp import rotation
-from warpgrasp.load_hand import load_hand
+from warpgrasp.hand_file import load_hand
 from warpgrasp.mesh import load_object
 from warpgrasp.pose import Pose
 from warpgrasp.result import Grasps, load_grasps

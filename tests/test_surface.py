@@ -8,7 +8,7 @@ from reference_grasp import shape_distance
 from scipy.spatial import KDTree
 
 from warpgrasp.hand import Hand
-from warpgrasp.load_hand import load_hand
+from warpgrasp.hand_file import load_hand
 from warpgrasp.surface import farthest_points, sample_triangles, surface_points
 
 HANDS = ("allegro", "shadow", "panda")

@@ -12,7 +12,7 @@ import warp as wp
 import warpgrasp
 from warpgrasp import rotation
 from warpgrasp.hand import Hand
-from warpgrasp.load_hand import load_hand
+from warpgrasp.hand_file import load_hand
 from warpgrasp.options import RECIPES
 from warpgrasp.synthesis import synthesize
 

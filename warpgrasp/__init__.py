@@ -20,7 +20,7 @@ from .errors import WarpgraspError as WarpgraspError
 if TYPE_CHECKING:
     from .distance import signed_distance as signed_distance
     from .hand import Hand as Hand
-    from .load_hand import load_hand as load_hand
+    from .hand_file import load_hand as load_hand
     from .mesh import ObjectMesh as ObjectMesh
     from .mesh import load_object as load_object
     from .options import Recipe as Recipe
@@ -39,7 +39,7 @@ _LAZY = {
     "Pose": "pose",
     "Recipe": "options",
     "load_grasps": "result",
-    "load_hand": "load_hand",
+    "load_hand": "hand_file",
     "load_object": "mesh",
     "signed_distance": "distance",
     "synthesize": "synthesis",

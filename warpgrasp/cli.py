@@ -117,7 +117,7 @@ def run_synthesize(options: argparse.Namespace) -> None:
     check_output(options.out, ".npz")
     check_output(options.preview, ".png")
     start_warp()
-    from .load_hand import load_hand
+    from .hand_file import load_hand
     from .mesh import load_object
     from .synthesis import synthesize
 
@@ -249,7 +249,7 @@ def run_hands(parser: argparse.ArgumentParser, options: argparse.Namespace) -> N
         parser.error("--preview needs --inspect HAND")
     check_output(options.preview, ".png")
     from . import hands
-    from .load_hand import load_hand
+    from .hand_file import load_hand
 
     if not options.inspect:
         reports = [hand_row(load_hand(name)) for name in hands.names()]

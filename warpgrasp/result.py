@@ -127,7 +127,7 @@ class Grasps:
         Raises:
             FileFormatError: The hand is not the one that the grasps were made with.
         """
-        from .load_hand import load_hand
+        from .hand_file import load_hand
 
         hand = load_hand(self.hand_source)
         if hand.hash != self.hand_hash:

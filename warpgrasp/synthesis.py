@@ -19,9 +19,9 @@ from . import hands
 from .distance import DeviceMesh
 from .errors import OptionError
 from .hand import Hand
+from .hand_file import load_hand
 from .initialize import back_off, starting_poses
 from .label import Limits, measure, reasons, residuals
-from .load_hand import load_hand
 from .mesh import ObjectMesh, load_object
 from .model import HandModel, hand_model
 from .optimize import Descent

@@ -22,7 +22,7 @@ from trimesh.exchange.dae import export_collada
 import warpgrasp.hands
 from warpgrasp.errors import FileFormatError, HandError, HandNotFoundError, OptionError, WarpgraspError
 from warpgrasp.hand import Hand
-from warpgrasp.load_hand import load_hand
+from warpgrasp.hand_file import load_hand
 
 # Its compiled half carries no types.
 mujoco: Any = import_module("mujoco")
@@ -174,7 +174,7 @@ def test_unknown_options_are_refused(tmp_path):
 
 def test_importing_load_hand_is_light():
     heavy = "{'mujoco', 'torch', 'trimesh', 'yourdfpy', 'matplotlib', 'scipy'}"
-    code = f"import sys; from warpgrasp.load_hand import load_hand; print(sorted(set(sys.modules) & {heavy}))"
+    code = f"import sys; from warpgrasp.hand_file import load_hand; print(sorted(set(sys.modules) & {heavy}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
