@@ -18,11 +18,11 @@ from warpgrasp.kernels import attraction as kernels
 from warpgrasp.mesh import load_object
 from warpgrasp.model import hand_model
 from warpgrasp.optimize import Descent
-from warpgrasp.options import Recipe
+from warpgrasp.options import Stage
 from warpgrasp.pose import Pose
 from warpgrasp.surface import SurfacePoints
 
-RECIPE = Recipe(name="test", iterations=4, attraction_weight=7.0, reach=0.05, penetration_weight=2e4, self_weight=3e4)
+STAGE = Stage(iterations=4, attraction_weight=7.0, reach=0.05, penetration_weight=2e4, self_weight=3e4)
 WEIGHTS = (7.0, 0.05, 2e4, 3e4)
 
 
@@ -38,7 +38,7 @@ def one_descent(rng, device, joints=18, grasps=2):
         np.array([unit(rng, 4) for _ in range(grasps)]),
         hand.clamp(rng.uniform(hand.lower, hand.upper, (grasps, len(hand.joints)))),
     )
-    descent = Descent(hand_model(hand, points, device), DeviceMesh(obj, device), object_point, pose, RECIPE)
+    descent = Descent(hand_model(hand, points, device), DeviceMesh(obj, device), object_point, pose, STAGE)
     return descent, obj, object_point, pose
 
 
@@ -151,15 +151,15 @@ def test_object_point_loss_matches_reference(rng, device):
 def test_a_captured_iteration_equals_a_launched_one(rng, device):
     """The graph that the loop replays does what the plain launches do, bit for bit."""
     captured, _, _, pose = one_descent(rng, device)
-    plain = Descent(captured.model, captured.mesh, captured.state.object_point.numpy()[0], pose, RECIPE)
+    plain = Descent(captured.model, captured.mesh, captured.state.object_point.numpy()[0], pose, STAGE)
     captured.capture()
     captured.run()
-    for iteration in range(RECIPE.iterations):
-        plain.find_gradient(search=iteration % RECIPE.query_period == 0)
+    for iteration in range(STAGE.iterations):
+        plain.find_gradient(search=iteration % STAGE.query_period == 0)
         plain.step()
     np.testing.assert_array_equal(captured.state.wrist.numpy(), plain.state.wrist.numpy())
     np.testing.assert_array_equal(captured.state.free_position.numpy(), plain.state.free_position.numpy())
-    assert captured.state.iteration.numpy()[0] == RECIPE.iterations
+    assert captured.state.iteration.numpy()[0] == STAGE.iterations
 
 
 def test_the_search_period_changes_little_over_a_few_steps(rng, device):
@@ -170,11 +170,11 @@ def test_the_search_period_changes_little_over_a_few_steps(rng, device):
         often.mesh,
         often.state.object_point.numpy()[0],
         pose,
-        dataclasses.replace(RECIPE, query_period=3),
+        dataclasses.replace(STAGE, query_period=3),
     )
-    often.recipe = dataclasses.replace(RECIPE, query_period=1)
+    often.stage = dataclasses.replace(STAGE, query_period=1)
     for descent in (often, seldom):
         descent.capture()
         descent.run()
     difference = np.abs(often.state.wrist.numpy()[:, :3] - seldom.state.wrist.numpy()[:, :3]).max()
-    assert difference < RECIPE.iterations * RECIPE.position_step
+    assert difference < STAGE.iterations * STAGE.position_step

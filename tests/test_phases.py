@@ -32,7 +32,7 @@ def test_pregrasp_is_clear_and_near(hand, device):
     model, mesh = hand_model(hand, surface_points(hand, 512), device), DeviceMesh(load_object(ball), device)
     grasp = touching(hand)
     before, distance = pregrasp(model, mesh, grasp)
-    np.testing.assert_allclose(distance, clearance(model, mesh, before), atol=1e-6)
+    np.testing.assert_allclose(distance, np.minimum(clearance(model, mesh, before), 0.02), atol=1e-6)
     assert distance.min() >= PREGRASP_CLEARANCE
     for step in range(1, 17):
         if np.allclose(retreat(hand, grasp, step).wrist_position[0], before.wrist_position[0]):

@@ -90,12 +90,12 @@ def test_valid_only_returns_what_is_valid(can, grasps):
 def test_progress_counts_to_the_end(can):
     seen = []
     synthesize("panda", can, count=2, iterations=10, device="cpu", on_progress=lambda *pair: seen.append(pair))
-    assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen}), "it only rises"
     assert seen[-1][0] == seen[-1][1]
 
 
 def test_scale_makes_the_object_larger(can):
-    small = synthesize("panda", can, count=1, iterations=1, device="cpu", scale=0.5)
+    small = synthesize("panda", can, count=1, iterations=2, device="cpu", scale=0.5)
     assert np.ptp(small.object_vertices, axis=0).max() == pytest.approx(0.05)
 
 
@@ -108,7 +108,9 @@ def test_info_says_how_they_were_made(grasps):
     assert grasps.info["seed"] == 3
     assert grasps.info["device"] == "cpu"
     assert grasps.info["warp"] == wp.__version__
-    assert grasps.info["recipe"]["iterations"] == RECIPES["default"].iterations
+    assert [stage["iterations"] for stage in grasps.info["recipe"]["stages"]] == [
+        stage.iterations for stage in RECIPES["default"].stages
+    ]
 
 
 @pytest.mark.parametrize(
@@ -138,4 +140,4 @@ def test_hand_with_a_near_miss():
 
 def test_hand_object_is_taken_as_it_is(can):
     hand = load_hand("panda")
-    assert synthesize(hand, can, count=1, iterations=1, device="cpu").hand is hand
+    assert synthesize(hand, can, count=1, iterations=2, device="cpu").hand is hand

@@ -13,25 +13,25 @@ from .distance import DeviceMesh
 from .kernels import adam, attraction
 from .kernels import kinematics as kinematics_kernels
 from .model import HandModel
-from .options import Recipe
+from .options import Stage
 from .pose import Pose
 from .proximity import find_proximity
 from .state import allocate
 
 
-def schedule(recipe: Recipe) -> np.ndarray:
+def schedule(stage: Stage) -> np.ndarray:
     """Step scale, attraction weight and penetration weight of every iteration, shape (iteration, 3)."""
-    second_half = np.clip(2.0 * np.arange(recipe.iterations + 1) / max(recipe.iterations, 1) - 1.0, 0.0, 1.0)
-    step = 1.0 - (1.0 - recipe.final_step) * second_half
-    growth = recipe.penetration_growth**second_half
-    attraction = np.full_like(step, recipe.attraction_weight)
-    return np.stack([step, attraction, recipe.penetration_weight * growth], axis=1)
+    second_half = np.clip(2.0 * np.arange(stage.iterations + 1) / max(stage.iterations, 1) - 1.0, 0.0, 1.0)
+    step = 1.0 - (1.0 - stage.final_step) * second_half
+    growth = stage.penetration_growth**second_half
+    attraction = np.full_like(step, stage.attraction_weight)
+    return np.stack([step, attraction, stage.penetration_weight * growth], axis=1)
 
 
-def free_steps(model: HandModel, recipe: Recipe) -> wp.array:
+def free_steps(model: HandModel, stage: Stage) -> wp.array:
     """Adam's step of each free coordinate [rad or m], shape [free]."""
     kinds = [model.hand.joints[joint].kind for joint in model.hand.free_joints]
-    steps = [recipe.position_step if kind == "prismatic" else recipe.rotation_step for kind in kinds]
+    steps = [stage.position_step if kind == "prismatic" else stage.rotation_step for kind in kinds]
     return wp.array(np.array(steps, np.float32), dtype=float, device=model.device)
 
 
@@ -46,28 +46,40 @@ class Descent:
         mesh: The object.
         object_point: Points on the object's surface [m], shape (object point, 3).
         start: Poses to start from.
-        recipe: What to do.
+        stage: Iterations, weights and steps.
+        phong_alpha: Share of Phong smoothing in the signed distance.
     """
 
     def __init__(
-        self, model: HandModel, mesh: DeviceMesh, object_point: np.ndarray, start: Pose, recipe: Recipe
+        self,
+        model: HandModel,
+        mesh: DeviceMesh,
+        object_point: np.ndarray,
+        start: Pose,
+        stage: Stage,
+        *,
+        phong_alpha: float = 0.0,
     ) -> None:
         self.model = model
         self.mesh = mesh
-        self.recipe = recipe
+        self.stage = stage
+        self.phong_alpha = phong_alpha
         self.state = allocate(model, start, object_point)
-        self.schedule = wp.array(schedule(recipe).astype(np.float32), dtype=float, device=model.device)
-        self.free_step = free_steps(model, recipe)
+        self.schedule = wp.array(schedule(stage).astype(np.float32), dtype=float, device=model.device)
+        self.free_step = free_steps(model, stage)
         self.graphs: dict[bool, wp.Graph] = {}
+
+    def __len__(self) -> int:
+        return self.state.wrist.shape[0]
 
     def capture(self) -> None:
         """Record one iteration with a search for the closest faces, and one without. Only one thread at a time may."""
         self.graphs = {search: self._capture(search) for search in (True, False)}
 
     def run(self, on_iteration: Callable[[], None] = lambda: None) -> None:
-        """Do all iterations of the recipe; ``capture`` must have come first."""
-        for iteration in range(self.recipe.iterations):
-            wp.capture_launch(self.graphs[iteration % self.recipe.query_period == 0])
+        """Do all iterations of the stage; ``capture`` must have come first."""
+        for iteration in range(self.stage.iterations):
+            wp.capture_launch(self.graphs[iteration % self.stage.query_period == 0])
             on_iteration()
 
     def _capture(self, search: bool) -> wp.Graph:
@@ -80,7 +92,7 @@ class Descent:
     def find_gradient(self, *, search: bool) -> None:
         """Loss and gradient at the current poses; ``search`` looks for the closest faces anew."""
         model, state = self.model, self.state
-        find_proximity(model, self.mesh, state, search=search, phong_alpha=self.recipe.phong_alpha)
+        find_proximity(model, self.mesh, state, search=search, phong_alpha=self.phong_alpha)
         self._find_point_gradients()
         wp.launch(
             kinematics_kernels.link_wrenches,
@@ -114,8 +126,8 @@ class Descent:
                 state.distance_gradient,
                 state.self_distance,
                 state.self_distance_gradient,
-                self.recipe.reach,
-                self.recipe.self_weight,
+                self.stage.reach,
+                self.stage.self_weight,
             ],
             outputs=[state.point_loss, state.point_gradient, state.self_gradient],
             device=self.model.device,
@@ -130,7 +142,7 @@ class Descent:
 
     def step(self) -> None:
         """Move the poses by one Adam step within ranges and couplings."""
-        model, state, recipe = self.model, self.state, self.recipe
+        model, state, stage = self.model, self.state, self.stage
         wp.launch(
             adam.adam,
             dim=state.wrist.shape,
@@ -144,10 +156,10 @@ class Descent:
                 state.iteration,
                 state.wrist_gradient,
                 state.free_gradient,
-                recipe.position_step,
-                recipe.rotation_step,
-                recipe.first_decay,
-                recipe.second_decay,
+                stage.position_step,
+                stage.rotation_step,
+                stage.first_decay,
+                stage.second_decay,
             ],
             outputs=[state.moments, state.wrist, state.free_position],
             device=model.device,

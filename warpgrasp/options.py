@@ -3,45 +3,40 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import OptionError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """How grasps are found: the terms of the loss, their weights and the optimizer's schedule."""
+class Stage:
+    """One descent: how finely surfaces are sampled, the weights of the loss and the optimizer's steps."""
 
-    name: str
-
-    iterations: int = 300
+    iterations: int
     """Gradient steps."""
 
-    query_period: int = 3
+    density: int = 1
+    """Points on the hand, as a multiple of those that the user asked for."""
+
+    object_points: int = 1024
+    """Points on the object that are kept out of the hand."""
+
+    query_period: int = 5
     """Iterations for which a point keeps its closest face before the mesh is searched again."""
 
-    phong_alpha: float = 0.0
-    """Share of Phong smoothing in the signed distance, 0 (exact) to 1."""
-
-    start_distance: float = 0.06
-    """Distance of the palm from the object's convex hull at the start [m]."""
-
-    joint_noise: float = 0.1
-    """Standard deviation of the joints about the open pose at the start, as a share of their range."""
-
-    attraction_weight: float = 10.0
+    attraction_weight: float = 200.0
     """Weight of the mean distance of the hand's points [1/m]."""
 
-    reach: float = 0.08
+    reach: float = 0.3
     """Distance beyond which a point is not attracted [m]."""
 
     penetration_weight: float = 1.0e5
     """Weight of the squared depth of hand points in the object and of object points in the hand [1/m²]."""
 
     penetration_growth: float = 1.0
-    """Factor that the penetration weight grows by over the second half of the run."""
+    """Factor that the penetration weight grows by over the second half."""
 
-    self_weight: float = 1.0e5
+    self_weight: float = 1.0e6
     """Weight of the squared depth of hand points in other links [1/m²]."""
 
     position_step: float = 1.0e-3
@@ -51,13 +46,59 @@ class Recipe:
     """Adam's step for the wrist rotation and revolute joints [rad]."""
 
     final_step: float = 0.05
-    """Share of the step that is left at the end; it falls linearly over the second half of the run."""
+    """Share of the step that is left at the end; it falls linearly over the second half."""
 
     first_decay: float = 0.9
     """Adam's decay of the mean of the gradient."""
 
     second_decay: float = 0.98
     """Adam's decay of the mean of its square."""
+
+
+APPROACH = Stage(iterations=800, penetration_growth=10.0)
+"""Bring the hand to the object and wrap it: long steps, few points."""
+
+FINISH = Stage(
+    iterations=120,
+    density=4,
+    object_points=2048,
+    attraction_weight=300.0,
+    penetration_weight=5.0e5,
+    self_weight=3.0e6,
+    position_step=1.0e-4,
+    rotation_step=1.0e-3,
+)
+"""Take the last millimetre of penetration out: short steps, points dense enough to see edges."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How grasps are found: where they start, and the stages of descent that follow."""
+
+    name: str
+
+    start_distance: float = 0.06
+    """Distance of the palm from the object's convex hull at the start [m]."""
+
+    joint_noise: float = 0.1
+    """Standard deviation of the joints about the open pose at the start, as a share of their range."""
+
+    phong_alpha: float = 0.0
+    """Share of Phong smoothing in the signed distance, 0 (exact) to 1."""
+
+    stages: tuple[Stage, ...] = (APPROACH, FINISH)
+    """Descents, one after the other."""
+
+    @property
+    def iterations(self) -> int:
+        """Gradient steps of all stages."""
+        return sum(stage.iterations for stage in self.stages)
+
+    def shortened(self, iterations: int) -> Recipe:
+        """The same recipe with ``iterations`` in all, at least one per stage, shared as they are now."""
+        share = iterations / self.iterations
+        stages = [replace(stage, iterations=max(1, round(share * stage.iterations))) for stage in self.stages]
+        return replace(self, stages=tuple(stages))
 
 
 RECIPES = {name: Recipe(name=name) for name in ("attraction", "default")}

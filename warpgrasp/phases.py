@@ -17,6 +17,9 @@ PREGRASP_CLEARANCE = 0.01
 PREGRASP_STEPS = 16
 """Candidates on the way back from the grasp."""
 
+CLEARANCE_REACH = 0.02
+"""Larger clearances are not told apart [m]."""
+
 STEP_BACK = 0.01
 """Distance between two candidates [m]."""
 
@@ -34,18 +37,23 @@ def retreat(hand: Hand, grasp: Pose, step: int) -> Pose:
 def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> tuple[Pose, np.ndarray]:
     """The nearest candidate on the way back that is clear of the object, and its clearance [m], shape (N,).
 
-    Where no candidate is clear, the one with the largest clearance.
+    The clearance is cut off at ``CLEARANCE_REACH``. Where no candidate is clear, it is the one with the largest.
     """
-    candidates = [retreat(model.hand, grasp, step) for step in range(1, PREGRASP_STEPS + 1)]
-    distance = np.stack([clearance(model, mesh, pose) for pose in candidates])
-    clear = distance >= PREGRASP_CLEARANCE
-    chosen = np.where(clear.any(axis=0), clear.argmax(axis=0), distance.argmax(axis=0))
-    pick = (chosen, np.arange(len(grasp)))
-    return Pose(
-        np.stack([pose.wrist_position for pose in candidates])[pick],
-        np.stack([pose.wrist_quaternion for pose in candidates])[pick],
-        np.stack([pose.joint_position for pose in candidates])[pick],
-    ), distance[pick]
+    count = len(grasp)
+    best = Pose(grasp.wrist_position.copy(), grasp.wrist_quaternion.copy(), grasp.joint_position.copy())
+    best_distance = np.full(count, -np.inf)
+    for step in range(1, PREGRASP_STEPS + 1):
+        open_cases = np.flatnonzero(best_distance < PREGRASP_CLEARANCE)
+        if not len(open_cases):
+            break
+        candidate = retreat(model.hand, grasp[open_cases], step)
+        distance = clearance(model, mesh, candidate, reach=CLEARANCE_REACH)
+        better = distance > best_distance[open_cases]
+        chosen = open_cases[better]
+        best_distance[chosen] = distance[better]
+        best.wrist_position[chosen] = candidate.wrist_position[better]
+        best.joint_position[chosen] = candidate.joint_position[better]
+    return best, best_distance
 
 
 def squeeze(hand: Hand, grasp: Pose, before: Pose) -> Pose:

@@ -15,7 +15,13 @@ SEARCH_DISTANCE = 1.0
 
 
 def find_proximity(
-    model: HandModel, mesh: DeviceMesh, state: State, *, search: bool = True, phong_alpha: float = 0.0
+    model: HandModel,
+    mesh: DeviceMesh,
+    state: State,
+    *,
+    search: bool = True,
+    reach: float = SEARCH_DISTANCE,
+    phong_alpha: float = 0.0,
 ) -> None:
     """Links and points of each hand, and the signed distances: point to object, point to link, object to link.
 
@@ -24,12 +30,13 @@ def find_proximity(
         mesh: The object.
         state: Poses in, everything down to ``object_distance_gradient`` out.
         search: Look for each point's closest face anew, instead of keeping the last one.
+        reach: Distance beyond which no face is looked for; such points count as far away [m].
         phong_alpha: Share of Phong smoothing in the distance to the object.
     """
     kinematics.find_link_transforms(model, state.wrist, state.free_position, state.joint_position, state.link_transform)
     kinematics.find_point_positions(model, state.link_transform, state.point_position)
     if search:
-        find_closest_faces(mesh, state.point_position, SEARCH_DISTANCE, state.face, state.outward)
+        find_closest_faces(mesh, state.point_position, reach, state.face, state.outward)
     evaluate_signed_distance(
         mesh,
         state.point_position,
@@ -61,8 +68,8 @@ def find_proximity(
     )
 
 
-def clearance(model: HandModel, mesh: DeviceMesh, pose: Pose) -> np.ndarray:
-    """Least signed distance of the hand's points to the object [m], shape (N,)."""
+def clearance(model: HandModel, mesh: DeviceMesh, pose: Pose, *, reach: float = SEARCH_DISTANCE) -> np.ndarray:
+    """Least signed distance of the hand's points to the object, at most ``reach`` [m], shape (N,)."""
     state = allocate(model, pose, np.zeros((0, 3)))
-    find_proximity(model, mesh, state)
-    return state.distance.numpy().min(axis=1).astype(float)
+    find_proximity(model, mesh, state, reach=reach)
+    return np.minimum(state.distance.numpy().min(axis=1).astype(float), reach)

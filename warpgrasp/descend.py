@@ -1,0 +1,115 @@
+"""Running a recipe on many grasps: stages one after the other, batches side by side."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from .distance import DeviceMesh
+from .hand import Hand
+from .mesh import ObjectMesh
+from .model import HandModel, hand_model
+from .optimize import Descent
+from .options import Recipe, Stage
+from .pose import Pose, concatenate
+from .surface import sample_triangles, surface_points
+
+GPU_BATCH = 4096
+"""Grasps that are optimized at once on a GPU."""
+
+CPU_BATCH = 256
+"""Most grasps that one core optimizes at once."""
+
+ProgressCallback = Callable[[int, int], None]
+"""Called with the work done and the work in all; from several threads on a CPU."""
+
+
+def object_points(obj: ObjectMesh, count: int) -> np.ndarray:
+    """Points spread by area over the object [m], shape (count, 3)."""
+    return sample_triangles(obj.vertices[obj.faces], count)[1]
+
+
+def descend(
+    hand: Hand,
+    obj: ObjectMesh,
+    mesh: DeviceMesh,
+    start: Pose,
+    recipe: Recipe,
+    points: int,
+    report: ProgressCallback | None,
+) -> tuple[Pose, np.ndarray]:
+    """Run all stages of a recipe from every start.
+
+    Args:
+        hand: The hand.
+        obj: The object.
+        mesh: The same object on the device to run on.
+        start: Poses to start from.
+        recipe: What to do.
+        points: Points on the hand's skin, before a stage's own density.
+        report: Told how far it is, where given.
+
+    Returns:
+        The poses at the end, and the loss of the last stage, shape (N,).
+    """
+    progress = _Progress(recipe.iterations * len(start), report)
+    pose, loss = start, np.zeros(len(start))
+    for stage in recipe.stages:
+        model = hand_model(hand, surface_points(hand, stage.density * points), mesh.device)
+        pose, loss = _run_stage(model, mesh, object_points(obj, stage.object_points), pose, stage, recipe, progress)
+    return pose, loss
+
+
+def _run_stage(
+    model: HandModel,
+    mesh: DeviceMesh,
+    object_point: np.ndarray,
+    start: Pose,
+    stage: Stage,
+    recipe: Recipe,
+    progress: _Progress,
+) -> tuple[Pose, np.ndarray]:
+    """One stage from every start, in batches.
+
+    A GPU takes large batches one after the other. On a CPU a kernel runs on one core, so there is one batch per core;
+    grasps do not feel each other, so how they are batched does not change the result.
+    """
+    workers = len(os.sched_getaffinity(0)) if model.device == "cpu" else 1
+    ended: list[Pose] = []
+    loss: list[np.ndarray] = []
+    with ThreadPoolExecutor(workers) as pool:
+        for batches in _rounds(start, workers, model.device):
+            descents = [Descent(model, mesh, object_point, b, stage, phong_alpha=recipe.phong_alpha) for b in batches]
+            for descent in descents:
+                descent.capture()
+            list(pool.map(lambda descent: descent.run(lambda: progress.add(len(descent))), descents))
+            ended += [descent.pose() for descent in descents]
+            loss += [descent.state.loss() for descent in descents]
+    return concatenate(ended), np.concatenate(loss)
+
+
+def _rounds(start: Pose, workers: int, device: str) -> Iterator[list[Pose]]:
+    """The starts cut into batches, as many at a time as there are workers."""
+    limit = CPU_BATCH if device == "cpu" else GPU_BATCH
+    size = min(limit, -(-len(start) // workers))
+    batches = [start[begin : begin + size] for begin in range(0, len(start), size)]
+    for begin in range(0, len(batches), workers):
+        yield batches[begin : begin + workers]
+
+
+class _Progress:
+    """Counts what several threads do."""
+
+    def __init__(self, total: int, report: ProgressCallback | None) -> None:
+        self.done, self.total, self.report = 0, total, report
+        self.lock = threading.Lock()
+
+    def add(self, done: int) -> None:
+        if self.report is not None:
+            with self.lock:
+                self.done += done
+                self.report(self.done, self.total)
