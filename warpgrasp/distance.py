@@ -44,6 +44,8 @@ class DeviceMesh:
         """In the object frame [m], vec3, shape [vertex]."""
         self.indices = wp.array(obj.faces.ravel(), dtype=int, device=self.device)
         """Corners of the faces, int, shape [3 face]."""
+        self.lower, self.upper = (wp.vec3(*map(float, corner)) for corner in obj.bounds)
+        """Corners of the bounding box [m]."""
         self.vertex_normals = wp.array(obj.vertex_normals, dtype=wp.vec3, device=self.device)
         """Unit outward normals, vec3, shape [vertex]."""
         self.edge_normals = wp.array(obj.edge_normals, dtype=wp.vec3, device=self.device)
@@ -82,11 +84,11 @@ def find_closest_faces(
         raise OptionError(f"max_distance must be in (0, {FAR_DISTANCE:g}] [m], got {max_distance}")
     _check_shapes(points, face_out=face_out, outward_out=outward_out)
     by_normal = mesh.sign_method == "normal"
-    normals = [mesh.vertex_normals, mesh.edge_normals] if by_normal else []
+    model = [mesh.vertex_normals, mesh.edge_normals] if by_normal else [mesh.lower, mesh.upper]
     wp.launch(
         kernels.closest_face_by_normal if by_normal else kernels.closest_face_by_winding,
         dim=points.shape,
-        inputs=[mesh.id, *normals, points, max_distance],
+        inputs=[mesh.id, *model, points, max_distance],
         outputs=[face_out, outward_out],
         device=mesh.device,
     )
