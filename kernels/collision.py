@@ -63,6 +63,30 @@ def shape_distance(
 
 
 @wp.kernel
+def place_spheres(
+    # Model:
+    link_sphere: wp.array[wp.vec4],
+    # State:
+    link_transform: wp.array2d[wp.transform],
+    # Out:
+    sphere_out: wp.array2d[wp.vec4],
+):
+    """Bounding spheres of the links in the object frame, with squared radii.
+
+    Launch: dim = (grasp, link).
+
+    Args:
+        link_sphere: Bounding sphere in the link's frame, centre and radius [m], shape [link].
+        link_transform: Links in the object frame, shape [grasp, link].
+        sphere_out: Centre in the object frame [m] and squared radius [m^2], shape [grasp, link].
+    """
+    grasp, link = wp.tid()
+    sphere = link_sphere[link]
+    center = wp.transform_point(link_transform[grasp, link], wp.vec3(sphere[0], sphere[1], sphere[2]))
+    sphere_out[grasp, link] = wp.vec4(center[0], center[1], center[2], sphere[3] * sphere[3])
+
+
+@wp.kernel
 def deepest_link(
     # Model:
     shape_kind: wp.array[int],
@@ -72,11 +96,11 @@ def deepest_link(
     shape_plane_begin: wp.array[int],
     plane: wp.array[wp.vec4],
     link_shape_begin: wp.array[int],
-    link_sphere: wp.array[wp.vec4],
     may_touch: wp.array2d[int],
     # State:
     link_transform: wp.array2d[wp.transform],
     # In:
+    sphere: wp.array2d[wp.vec4],
     point_position: wp.array2d[wp.vec3],
     point_link: wp.array[int],
     # Out:
@@ -96,10 +120,10 @@ def deepest_link(
         shape_plane_begin: First plane of each polytope and, last, the number of planes, shape [shape + 1].
         plane: Planes n . x = d of the polytopes in the shape's frame, (n, d) [m], shape [plane].
         link_shape_begin: First shape of each link and, last, the number of shapes, shape [link + 1].
-        link_sphere: Bounding sphere in the link's frame, centre and radius [m], shape [link].
         may_touch: 1 where a point of the row's link must stay out of the column's link; the last row is for points
             that belong to no link, shape [link + 1, link].
         link_transform: Links in the object frame, shape [grasp, link].
+        sphere: Bounding spheres of the links, see ``place_spheres``, shape [grasp, link].
         point_position: Points in the object frame [m], shape [grasp, point].
         point_link: Link of each point, the number of links for points of none, shape [point].
         link_out: Deepest link, -1 where the point is in none, shape [grasp, point].
@@ -114,10 +138,9 @@ def deepest_link(
     gradient = wp.vec3()
     for link in range(link_transform.shape[1]):
         if may_touch[owner, link] == 1:
-            pose = link_transform[grasp, link]
-            sphere = link_sphere[link]
-            center = wp.transform_point(pose, wp.vec3(sphere[0], sphere[1], sphere[2]))
-            if wp.length_sq(position - center) < sphere[3] * sphere[3]:
+            around = sphere[grasp, link]
+            if wp.length_sq(position - wp.vec3(around[0], around[1], around[2])) < around[3]:
+                pose = link_transform[grasp, link]
                 local = wp.transform_point(wp.transform_inverse(pose), position)
                 for shape in range(link_shape_begin[link], link_shape_begin[link + 1]):
                     ball = shape_sphere[shape]

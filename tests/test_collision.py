@@ -22,10 +22,14 @@ def deepest(shapes, may_touch, links, points, owner, device):
     link = wp.full(shape, -9, dtype=int, device=device)
     distance = wp.full(shape, wp.inf, dtype=float, device=device)
     gradient = wp.full(shape, wp.vec3(wp.inf), dtype=wp.vec3, device=device)
+    transform = transforms_from_matrices(links[None], device)
+    sphere = wp.full(transform.shape, wp.vec4(wp.inf), dtype=wp.vec4, device=device)
+    collision.place_spheres(shapes, transform, sphere)
     collision.find_deepest_link(
         shapes,
         wp.array(may_touch.astype(np.int32), dtype=int, device=device),
-        transforms_from_matrices(links[None], device),
+        transform,
+        sphere,
         wp.array(points[None].astype(np.float32), dtype=wp.vec3, device=device),
         wp.array(owner.astype(np.int32), dtype=int, device=device),
         link,
@@ -112,3 +116,18 @@ def test_capsule_depth_is_known(device):
     )
     assert distance == pytest.approx([-0.006, -0.002, 0.0], abs=1e-8)
     assert gradient[:2] == pytest.approx(np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), abs=1e-6)
+
+
+def test_spheres_are_placed_and_hold_every_shape(rng, device):
+    hand = random_hand(rng, 20)
+    links = reference.link_transforms(hand, np.eye(4), 0.5 * (hand.free_lower + hand.free_upper))
+    shapes = collision.pack([part.shapes for part in hand.links], device)
+    sphere = wp.full((1, len(links)), wp.vec4(wp.inf), dtype=wp.vec4, device=device)
+    collision.place_spheres(shapes, transforms_from_matrices(links[None], device), sphere)
+    for link, (part, placed) in enumerate(zip(hand.links, sphere.numpy()[0], strict=True)):
+        center, square = shapes.link_sphere.numpy()[link][:3], shapes.link_sphere.numpy()[link][3] ** 2
+        np.testing.assert_allclose(placed, [*(links[link] @ [*center, 1.0])[:3], square], rtol=1e-5, atol=1e-7)
+        for shape in part.shapes:
+            surface = shape.trimesh().apply_transform(links[link])
+            reach = ((np.asarray(surface.sample(500, seed=0)) - placed[:3]) ** 2).sum(axis=1)
+            assert reach.max() < placed[3]

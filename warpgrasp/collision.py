@@ -20,7 +20,7 @@ PLANE_COUNT = 64
 
 @dataclass(frozen=True, eq=False)
 class CollisionShapes:
-    """Convex shapes of all links, sorted by link, on one device. Fields as in ``kernels.collision.deepest_link``."""
+    """Convex shapes of all links, sorted by link, on one device. Fields as in ``kernels.collision``."""
 
     kind: wp.array
     transform: wp.array
@@ -117,10 +117,22 @@ def touch_matrix(hand: Hand) -> np.ndarray:
     return allowed
 
 
+def place_spheres(shapes: CollisionShapes, link_transform: wp.array, sphere_out: wp.array) -> None:
+    """Launch ``kernels.collision.place_spheres``; see there for the arrays."""
+    wp.launch(
+        kernels.place_spheres,
+        dim=link_transform.shape,
+        inputs=[shapes.link_sphere, link_transform],
+        outputs=[sphere_out],
+        device=link_transform.device,
+    )
+
+
 def find_deepest_link(
     shapes: CollisionShapes,
     may_touch: wp.array,
     link_transform: wp.array,
+    sphere: wp.array,
     point_position: wp.array,
     point_link: wp.array,
     link_out: wp.array,
@@ -139,9 +151,9 @@ def find_deepest_link(
             shapes.plane_begin,
             shapes.plane,
             shapes.link_begin,
-            shapes.link_sphere,
             may_touch,
             link_transform,
+            sphere,
             point_position,
             point_link,
         ],

@@ -55,7 +55,8 @@ def back_off(model: HandModel, mesh: DeviceMesh, pose: Pose) -> Pose:
     back = -BACK_OFF * approach(model.hand, pose)
     position = pose.wrist_position.copy()
     for _ in range(BACK_OFF_STEPS):
-        near = clearance(model, mesh, Pose(position, pose.wrist_quaternion, pose.joint_position)) < START_CLEARANCE
+        now = Pose(position, pose.wrist_quaternion, pose.joint_position)
+        near = clearance(model, mesh, now, reach=2.0 * START_CLEARANCE) < START_CLEARANCE
         if not near.any():
             break
         position[near] += back[near]

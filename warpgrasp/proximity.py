@@ -46,10 +46,12 @@ def find_proximity(
         distance_out=state.distance,
         gradient_out=state.distance_gradient,
     )
+    collision.place_spheres(model.shapes, state.link_transform, state.link_sphere)
     collision.find_deepest_link(
         model.shapes,
         model.may_touch,
         state.link_transform,
+        state.link_sphere,
         state.point_position,
         model.point_link,
         state.self_link,
@@ -60,6 +62,7 @@ def find_proximity(
         model.shapes,
         model.may_touch,
         state.link_transform,
+        state.link_sphere,
         state.object_point,
         state.object_owner,
         state.object_link,

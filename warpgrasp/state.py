@@ -29,6 +29,9 @@ class State:
     link_transform: wp.array
     """Transform, shape [grasp, link]."""
 
+    link_sphere: wp.array
+    """Bounding sphere of each link, centre [m] and squared radius [m²], vec4, shape [grasp, link]."""
+
     point_position: wp.array
     """Hand surface points [m], vec3, shape [grasp, point]."""
 
@@ -131,6 +134,7 @@ def allocate(model: HandModel, pose: Pose, object_point: np.ndarray) -> State:
         free_position=wp.array(free.astype(np.float32), dtype=float, device=model.device),
         joint_position=zeros((grasp_count, joint_count), float),
         link_transform=zeros(per_link, wp.transform),
+        link_sphere=zeros(per_link, wp.vec4),
         point_position=zeros(per_point, wp.vec3),
         face=zeros(per_point, int),
         outward=zeros(per_point, wp.vec3),

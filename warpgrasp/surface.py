@@ -113,16 +113,22 @@ def _covered(hand: Hand, link_of_shape: np.ndarray, shape: np.ndarray, position:
     np.fill_diagonal(may_touch, False)
     pose = hand.link_transforms(hand.open_position)[link_of_shape]
     world = _at_open_pose(hand, link_of_shape[shape], position)
-    depth = wp.empty((1, len(position)), dtype=float, device=device)
+    packed = collision.pack([(s,) for s in shapes], device)
+    transform = transforms_from_matrices(pose[None], device)
+    sphere = wp.zeros(transform.shape, dtype=wp.vec4, device=device)
+    collision.place_spheres(packed, transform, sphere)
+    per_point = (1, len(position))
+    depth = wp.zeros(per_point, dtype=float, device=device)
     collision.find_deepest_link(
-        collision.pack([(s,) for s in shapes], device),
+        packed,
         wp.array(may_touch.astype(np.int32), dtype=int, device=device),
-        transforms_from_matrices(pose[None], device),
+        transform,
+        sphere,
         wp.array(world[None].astype(np.float32), dtype=wp.vec3, device=device),
         wp.array(shape.astype(np.int32), dtype=int, device=device),
-        wp.empty((1, len(position)), dtype=int, device=device),
+        wp.zeros(per_point, dtype=int, device=device),
         depth,
-        wp.zeros((1, len(position)), dtype=wp.vec3, device=device),
+        wp.zeros(per_point, dtype=wp.vec3, device=device),
     )
     return depth.numpy()[0] < -CULL_DEPTH
 
