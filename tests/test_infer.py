@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import runpy
 from functools import cache
 from pathlib import Path
 
@@ -169,3 +170,12 @@ def test_a_single_finger_works(tmp_path):
     assert len(hand.fingers) == 1
     assert np.isfinite(hand.palm.normal).all() and np.isfinite(hand.palm.fingers).all()
     assert np.isfinite(hand.pads[0].position).all()
+
+
+def test_a_gripper_with_two_fingers_and_a_thumb_faces_where_they_point(tmp_path):
+    """The example's gripper: its fingers bend straight towards the thumb, so no side of them is a palm."""
+    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "02_own_hand.py"))
+    (tmp_path / "gripper.urdf").write_text(example["gripper"]())
+    hand = load_hand(tmp_path / "gripper.urdf")
+    assert angle(hand.palm.normal, np.array([0.0, 0.0, 1.0])) < 1.0
+    assert abs(hand.palm.fingers[0]) > 0.99, "it closes along x"

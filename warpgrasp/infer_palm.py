@@ -149,6 +149,12 @@ def _directions(motion: Motion) -> tuple[np.ndarray, np.ndarray, str]:
     bend = ((motion.tips - motion.bases).mean(axis=0) - reach)[parallel]
     bend -= np.outer(bend @ along, along)
     together = np.linalg.norm(bend.sum(axis=0)) / max(np.linalg.norm(bend, axis=1).sum(), 1e-9)
+    if together >= 0.6 and _bend_onto_others(motion, bend.sum(axis=0)):
+        others = [k for k in range(len(motion.fingers)) if k not in parallel]
+        across = motion.unit_reach[others].mean(axis=0)
+        along += across / np.linalg.norm(across)
+        along /= np.linalg.norm(along)
+        together = 0.0
     if together < 0.6:
         return along, _closing_axis(motion, along), "the fingers close towards each other, so it faces where they point"
     axes = motion.bending_axes[parallel]
@@ -158,6 +164,15 @@ def _directions(motion: Motion) -> tuple[np.ndarray, np.ndarray, str]:
     normal = np.cross(along, sideways)
     normal *= np.sign(normal @ bend.sum(axis=0))
     return normal, along, "it faces the side to which the parallel fingers bend"
+
+
+def _bend_onto_others(motion: Motion, bend: np.ndarray) -> bool:
+    """Whether the parallel fingers bend straight towards the roots of the others, as in a gripper with a thumb."""
+    others = [k for k in range(len(motion.fingers)) if k not in motion.parallel]
+    if not others:
+        return False
+    across = motion.bases[others].mean(axis=0) - motion.bases[motion.parallel].mean(axis=0)
+    return float(across @ bend) > 0.8 * float(np.linalg.norm(across) * np.linalg.norm(bend))
 
 
 def _star_normal(motion: Motion) -> np.ndarray:
