@@ -70,7 +70,7 @@ def test_seeds_repeat_and_differ(ball):
 def test_back_off_clears_every_hand(device):
     hand = load_hand("allegro")
     plate = load_object(trimesh.creation.box(extents=(0.3, 0.3, 0.02)))
-    model, mesh = hand_model(hand, surface_points(hand, 256), device), DeviceMesh(plate, device)
+    model, mesh = hand_model(hand, surface_points(hand, 256, device=device), device), DeviceMesh(plate, device)
     close = starting_poses(hand, plate, COUNT, distance=0.01, joint_noise=0.3, rng=np.random.default_rng(0))
     assert (clearance(model, mesh, close) < START_CLEARANCE).any(), "the case should need it"
     clear = back_off(model, mesh, close)

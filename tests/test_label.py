@@ -110,7 +110,7 @@ def test_measured_depths_are_those_of_a_known_overlap(device):
     obj = load_object(ball)
     flat = hand.clamp(np.zeros(len(hand.joints)))
     pose = Pose(np.zeros((1, 3)), np.array([[1.0, 0, 0, 0]]), flat[None])
-    model = hand_model(hand, surface_points(hand, 4096, even=False), device)
+    model = hand_model(hand, surface_points(hand, 4096, even=False, device=device), device)
     measurement = measure(model, DeviceMesh(obj, device), obj.vertices, pose)
     assert measurement.penetration_depth[0] == pytest.approx(0.003, abs=2e-4)
     # The hand's points are 5 mm apart, so the deepest one can miss the ball's lowest point a little.

@@ -29,7 +29,10 @@ def touching(hand):
 
 def test_pregrasp_is_clear_and_near(hand, device):
     ball = trimesh.creation.icosphere(subdivisions=3, radius=0.025).apply_translation([0.045, 0.0, 0.04])
-    model, mesh = hand_model(hand, surface_points(hand, 512), device), DeviceMesh(load_object(ball), device)
+    model, mesh = (
+        hand_model(hand, surface_points(hand, 512, device=device), device),
+        DeviceMesh(load_object(ball), device),
+    )
     grasp = touching(hand)
     before, distance = pregrasp(model, mesh, grasp)
     np.testing.assert_allclose(distance, np.minimum(clearance(model, mesh, before), 0.02), atol=1e-6)

@@ -59,7 +59,7 @@ def descend(
     progress = _Progress(recipe.iterations * len(start), report)
     pose, loss = start, np.zeros(len(start))
     for stage in recipe.stages:
-        model = hand_model(hand, surface_points(hand, stage.density * points), mesh.device)
+        model = hand_model(hand, surface_points(hand, stage.density * points, device=mesh.device), mesh.device)
         pose, loss = _run_stage(model, mesh, object_points(obj, stage.object_points), pose, stage, recipe, progress)
     return pose, loss
 

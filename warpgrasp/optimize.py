@@ -10,13 +10,16 @@ import warp as wp
 from . import kinematics
 from .device import positions_and_quaternions
 from .distance import DeviceMesh
-from .kernels import adam, attraction
+from .kernels import adam, attraction, collision, distance
 from .kernels import kinematics as kinematics_kernels
 from .model import HandModel
 from .options import Stage
 from .pose import Pose
 from .proximity import find_proximity
 from .state import allocate
+
+KERNELS = (adam, attraction, collision, distance, kinematics_kernels)
+"""Modules that an iteration launches from."""
 
 
 def schedule(stage: Stage) -> np.ndarray:
@@ -74,6 +77,8 @@ class Descent:
 
     def capture(self) -> None:
         """Record one iteration with a search for the closest faces, and one without. Only one thread at a time may."""
+        for kernels in KERNELS:
+            wp.load_module(kernels, device=self.model.device)  # a CUDA graph cannot be recorded while they compile
         self.graphs = {search: self._capture(search) for search in (True, False)}
 
     def run(self, on_iteration: Callable[[], None] = lambda: None) -> None:

@@ -66,13 +66,14 @@ def farthest_points(position: np.ndarray, count: int, first: int = 0) -> np.ndar
     return chosen
 
 
-def surface_points(hand: Hand, count: int, *, even: bool = True) -> SurfacePoints:
+def surface_points(hand: Hand, count: int, *, even: bool = True, device: str = "cpu") -> SurfacePoints:
     """Points on the hand's skin, by area, none inside another part of the hand at its open pose.
 
     Args:
         hand: The hand.
         count: Number of points.
         even: Spread them by farthest-point selection; otherwise they only follow the area, which is faster.
+        device: Warp device that looks for covered points.
 
     Raises:
         HandError: The hand has no geometry, or its parts cover each other.
@@ -87,7 +88,7 @@ def surface_points(hand: Hand, count: int, *, even: bool = True) -> SurfacePoint
     drawn = count * (CANDIDATES_PER_POINT if even else CANDIDATES_PER_POINT // 4)
     face, position = sample_triangles(triangles, drawn)
     shape = shape_of_face[face]
-    bare = np.flatnonzero(~_covered(hand, link_of_shape, shape, position))
+    bare = np.flatnonzero(~_covered(hand, link_of_shape, shape, position, device))
     if len(bare) < count:
         raise HandError(
             hand.path, f"only {len(bare)} of {drawn} surface points are outside every other part of the hand"
@@ -102,9 +103,8 @@ def surface_points(hand: Hand, count: int, *, even: bool = True) -> SurfacePoint
     return SurfacePoints(link[chosen], position[chosen], normal[chosen], area)
 
 
-def _covered(hand: Hand, link_of_shape: np.ndarray, shape: np.ndarray, position: np.ndarray) -> np.ndarray:
+def _covered(hand: Hand, link_of_shape: np.ndarray, shape: np.ndarray, position: np.ndarray, device: str) -> np.ndarray:
     """Whether each point, on the given shape, is inside another shape at the open pose, shape (point,)."""
-    device = "cpu"
     shapes = [s for part in hand.links for s in part.shapes]
     # Each shape is a group of its own, so that a link's overlapping shapes hide each other's points too. A mesh
     # stands as its hull here: it hides other links' points, but not those of its own link.

@@ -85,7 +85,7 @@ def synthesize(
     begin = time.perf_counter()
 
     device_mesh = DeviceMesh(obj, target)
-    check = hand_model(hand, surface_points(hand, CHECK_POINTS, even=False), target)
+    check = hand_model(hand, surface_points(hand, CHECK_POINTS, even=False, device=target), target)
     start = starting_poses(
         hand,
         obj,
