@@ -13,10 +13,10 @@ def distance(points: np.ndarray) -> np.ndarray:
     """About the distance [m] to the mug's surface, negative inside, of points of shape (..., 3); z is up."""
     x, y, z = np.moveaxis(points, -1, 0)
     across = np.hypot(x, y)
-    body = -union(0.040 - across, 0.0475 - abs(z), 0.006)
-    cavity = -union(0.033 - across, 0.054 - abs(z - 0.012), 0.006)
-    handle = np.hypot(np.hypot(1.15 * (x - 0.042), z) - 0.028, 0.75 * y) - 0.0055
-    return -union(-union(body, handle, 0.012), cavity, 0.004)
+    body = -union(0.032 - across, 0.038 - abs(z), 0.005)
+    cavity = -union(0.026 - across, 0.043 - abs(z - 0.010), 0.005)
+    handle = np.hypot(np.hypot(1.15 * (x - 0.034), z) - 0.023, 0.75 * y) - 0.0045
+    return -union(-union(body, handle, 0.010), cavity, 0.003)
 
 
 def union(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
@@ -25,9 +25,9 @@ def union(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
     return b + (a - b) * share - width * share * (1.0 - share)
 
 
-def mug(cell: float = 0.0028) -> trimesh.Trimesh:
+def mug(cell: float = 0.0023) -> trimesh.Trimesh:
     """Surface nets (Gibson 1998): a vertex in each grid cell that the surface crosses, a quad around each such edge."""
-    axes = [np.arange(-0.05, end, cell) for end in (0.09, 0.05, 0.06)]
+    axes = [np.arange(-0.04, end, cell) for end in (0.07, 0.04, 0.05)]
     inside = distance(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)) < 0.0
     filled = np.lib.stride_tricks.sliding_window_view(inside, (2, 2, 2)).mean(axis=(3, 4, 5))
     crossed = (filled > 0.0) & (filled < 1.0)

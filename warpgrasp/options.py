@@ -55,15 +55,15 @@ class Stage:
     """Adam's decay of the mean of its square."""
 
 
-APPROACH = Stage(iterations=800, penetration_growth=10.0)
+APPROACH = Stage(iterations=1000, penetration_growth=10.0)
 """Bring the hand to the object and wrap it: long steps, few points."""
 
 FINISH = Stage(
     iterations=120,
     density=4,
-    object_points=2048,
-    attraction_weight=300.0,
-    penetration_weight=5.0e5,
+    object_points=4096,
+    attraction_weight=400.0,
+    penetration_weight=1.0e6,
     self_weight=3.0e6,
     position_step=1.0e-4,
     rotation_step=1.0e-3,
