@@ -89,7 +89,7 @@ def add_synthesize(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("hand", metavar="HAND", help="name of a bundled hand, or the path of a .urdf or .xml (MJCF) file")
     add("mesh", metavar="MESH", help="mesh of the object, in metres unless --scale says otherwise")
-    add("--count", type=positive_integer, default=32, help="grasps to make (default: %(default)s)")
+    add("--count", type=positive_integer, default=64, help="grasps to make (default: %(default)s)")
     add("--seed", type=natural_number, default=0, help="equal seeds give equal grasps (default: %(default)s)")
     add("--scale", type=positive_number, default=1.0, help="factor that makes the mesh metres: 0.001 for millimetres")
     add("--device", help="Warp device, such as cpu or cuda:0 (default: the first GPU, else the CPU)")

@@ -26,10 +26,10 @@ BATCH = 64
 class Limits:
     """What a valid grasp may not exceed."""
 
-    penetration_depth: float = 0.002
+    penetration_depth: float = 0.001
     """Hand in object or object in hand [m]."""
 
-    self_penetration_depth: float = 0.002
+    self_penetration_depth: float = 0.001
     """Link in link, neighbours left out [m]."""
 
     links_in_contact: int = 3
