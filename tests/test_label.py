@@ -43,6 +43,16 @@ def test_three_axes_of_pinches_resist_everything():
     assert residual(0.02 * axes, -axes, friction_coefficient=0.1) == pytest.approx(0.0, abs=1e-5)
 
 
+def test_faces_resist_a_twist_that_points_do_not():
+    """Two opposed faces, four contacts each, hold a load beside the line between them; two points cannot."""
+    corners = np.array([[0.0, y, z] for y in (-0.01, 0.01) for z in (-0.01, 0.01)])
+    left, right = corners + [-0.02, 0, 0.005], corners + [0.02, 0, 0.005]
+    normal = np.array([[1.0, 0, 0]] * 4 + [[-1.0, 0, 0]] * 4)
+    assert residual(np.concatenate([left, right]), normal, friction_coefficient=0.5) == pytest.approx(0.0, abs=1e-5)
+    points = [[-0.02, 0, 0.005], [0.02, 0, 0.005]]
+    assert residual(points, normal[[0, 4]], friction_coefficient=0.5) > 0.01
+
+
 def test_one_contact_leaves_its_own_force():
     """A single contact pushes with one unit; against a push of 0.15 the other way 1.15 is left."""
     assert residual([[0.02, 0, 0]], [[-1, 0, 0]], friction_coefficient=0.0) == pytest.approx(1.15, abs=1e-6)
@@ -114,7 +124,7 @@ def test_measured_depths_are_those_of_a_known_overlap(device):
     measurement = measure(model, DeviceMesh(obj, device), obj.vertices, pose)
     assert measurement.penetration_depth[0] == pytest.approx(0.003, abs=2e-4)
     # The hand's points are 5 mm apart, so the deepest one can miss the ball's lowest point a little.
-    assert measurement.contact_distance[0, 0] == pytest.approx(-0.003, abs=5e-4)
-    assert measurement.contact_normal[0, 0] == pytest.approx(hand.palm.normal, abs=0.05)
+    assert measurement.link_distance[0, 0] == pytest.approx(-0.003, abs=5e-4)
+    assert measurement.contact_normal[0, 0, 0] == pytest.approx(hand.palm.normal, abs=0.2)
     assert measurement.self_penetration_depth[0] < 1e-6
     assert measurement.links_in_contact()[0] == 1

@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 
 from warpgrasp.hand import Hand
 from warpgrasp.hand_file import load_hand
-from warpgrasp.surface import farthest_points, sample_triangles, surface_points
+from warpgrasp.surface import farthest_points, grasping_links, sample_triangles, surface_points
 
 HANDS = ("allegro", "shadow", "panda")
 
@@ -55,6 +55,16 @@ def test_area_is_that_of_the_bare_skin():
     hand = load_hand("allegro")
     few, many = surface_points(hand, 200).area.sum(), surface_points(hand, 3000, even=False).area.sum()
     assert few == pytest.approx(many, rel=0.02)
+
+
+def test_points_can_be_kept_to_the_palm_and_beyond():
+    hand = load_hand("shadow_wrist")
+    links = grasping_links(hand)
+    assert [hand.link_names[link] for link in set(range(len(hand.links))) - set(links)] == ["forearm", "wrist"]
+    points = surface_points(hand, 200, links=links)
+    assert set(points.link) <= set(links)
+    palm_alone = load_hand("shadow")
+    assert points.area.sum() == pytest.approx(surface_points(palm_alone, 200).area.sum(), rel=0.1)
 
 
 def test_samples_follow_the_area():

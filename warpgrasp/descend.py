@@ -16,7 +16,7 @@ from .model import HandModel, hand_model
 from .optimize import Descent
 from .options import Recipe, Stage
 from .pose import Pose, concatenate
-from .surface import sample_triangles, surface_points
+from .surface import grasping_links, sample_triangles, surface_points
 
 GPU_BATCH = 4096
 """Grasps that are optimized at once on a GPU."""
@@ -50,7 +50,7 @@ def descend(
         mesh: The same object on the device to run on.
         start: Poses to start from.
         recipe: What to do.
-        points: Points on the hand's skin, before a stage's own density.
+        points: Points on the skin of the palm and the fingers, before a stage's own density.
         report: Told how far it is, where given.
 
     Returns:
@@ -59,7 +59,8 @@ def descend(
     progress = _Progress(recipe.iterations * len(start), report)
     pose, loss = start, np.zeros(len(start))
     for stage in recipe.stages:
-        model = hand_model(hand, surface_points(hand, stage.density * points, device=mesh.device), mesh.device)
+        skin = surface_points(hand, stage.density * points, links=grasping_links(hand), device=mesh.device)
+        model = hand_model(hand, skin, mesh.device)
         pose, loss = _run_stage(model, mesh, object_points(obj, stage.object_points), pose, stage, recipe, progress)
     return pose, loss
 

@@ -14,9 +14,13 @@ from .model import HandModel
 from .pose import Pose
 from .proximity import find_proximity
 from .state import State, allocate
+from .surface import farthest_points
 
 CONTACT_DISTANCE = 0.002
 """Distance within which a link counts as touching [m]."""
+
+CONTACTS_PER_LINK = 4
+"""Most contacts on one link when forces are balanced."""
 
 BATCH = 64
 """Grasps that are measured at once; the hand's points are many here."""
@@ -52,18 +56,19 @@ class Measurement:
     self_penetration_depth: np.ndarray
     """Deepest point of a link in another [m], shape (N,)."""
 
-    contact_distance: np.ndarray
+    link_distance: np.ndarray
     """Distance of each link's nearest point to the object, inf where it has no points [m], shape (N, L)."""
 
     contact_position: np.ndarray
-    """That point in the object frame [m], shape (N, L, 3)."""
+    """Points within 2 mm of the surface, up to ``CONTACTS_PER_LINK`` on each link, NaN where there are fewer; in the
+    object frame [m], shape (N, L, contact, 3)."""
 
     contact_normal: np.ndarray
-    """Unit normal there, into the object, shape (N, L, 3)."""
+    """Unit normals there, into the object, shape (N, L, contact, 3)."""
 
     def links_in_contact(self) -> np.ndarray:
         """Number of links within 2 mm of the surface, shape (N,)."""
-        return (self.contact_distance <= CONTACT_DISTANCE).sum(axis=1)
+        return (self.link_distance <= CONTACT_DISTANCE).sum(axis=1)
 
 
 def measure(model: HandModel, mesh: DeviceMesh, object_point: np.ndarray, pose: Pose) -> Measurement:
@@ -78,20 +83,30 @@ def measure(model: HandModel, mesh: DeviceMesh, object_point: np.ndarray, pose: 
 
 def _reduce(model: HandModel, state: State) -> tuple[np.ndarray, ...]:
     distance = state.distance.numpy().astype(float)
+    point_position = state.point_position.numpy().astype(float)
+    point_normal = -state.distance_gradient.numpy().astype(float)
     inside = np.concatenate([distance, state.object_distance.numpy()], axis=1).min(axis=1)
-    grasp = np.arange(len(distance))
     begin = model.link_begin.numpy()
     nearest = np.full((len(distance), len(begin) - 1), np.inf)
-    position = np.zeros((*nearest.shape, 3))
-    normal = np.zeros_like(position)
+    position = np.full((*nearest.shape, CONTACTS_PER_LINK, 3), np.nan)
+    normal = np.full_like(position, np.nan)
     for link, (a, b) in enumerate(itertools.pairwise(begin)):
-        if a < b:
-            point = a + distance[:, a:b].argmin(axis=1)
-            nearest[:, link] = distance[grasp, point]
-            position[:, link] = state.point_position.numpy()[grasp, point]
-            normal[:, link] = -state.distance_gradient.numpy()[grasp, point]
+        if a == b:
+            continue
+        nearest[:, link] = distance[:, a:b].min(axis=1)
+        for grasp in np.flatnonzero(nearest[:, link] <= CONTACT_DISTANCE):
+            chosen = a + _spread_contacts(distance[grasp, a:b], point_position[grasp, a:b])
+            position[grasp, link, : len(chosen)] = point_position[grasp, chosen]
+            normal[grasp, link, : len(chosen)] = point_normal[grasp, chosen]
     deepest_self = state.self_distance.numpy().min(axis=1).astype(float)
     return np.maximum(-inside, 0.0).astype(float), np.maximum(-deepest_self, 0.0), nearest, position, normal
+
+
+def _spread_contacts(distance: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """The nearest point and others far from it among those that touch: a face holds against twist, a point does not."""
+    touching = np.flatnonzero(distance <= CONTACT_DISTANCE)
+    first = int(distance[touching].argmin())
+    return touching[farthest_points(position[touching], min(CONTACTS_PER_LINK, len(touching)), first=first)]
 
 
 def friction_edges(normal: np.ndarray, friction_coefficient: float, edge_count: int) -> np.ndarray:
@@ -153,14 +168,19 @@ def wrench_residual(
 
 
 def residuals(measurement: Measurement, obj: ObjectMesh) -> np.ndarray:
-    """``wrench_residual`` of each grasp with one contact per touching link, shape (N,)."""
-    touching = measurement.contact_distance <= CONTACT_DISTANCE
-    return np.array(
-        [
-            wrench_residual(p[t], n[t], center=obj.center_of_mass, torque_length=1.5 * obj.radius_of_gyration)
-            for p, n, t in zip(measurement.contact_position, measurement.contact_normal, touching, strict=True)
-        ]
-    )
+    """``wrench_residual`` of each grasp, shape (N,)."""
+    count = len(measurement.contact_position)
+    values = np.empty(count)
+    for grasp in range(count):
+        position = measurement.contact_position[grasp].reshape(-1, 3)
+        there = np.isfinite(position[:, 0])
+        values[grasp] = wrench_residual(
+            position[there],
+            measurement.contact_normal[grasp].reshape(-1, 3)[there],
+            center=obj.center_of_mass,
+            torque_length=1.5 * obj.radius_of_gyration,
+        )
+    return values
 
 
 def reasons(hand: Hand, metrics: dict[str, np.ndarray], limits: Limits) -> np.ndarray:

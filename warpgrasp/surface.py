@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,16 +37,21 @@ class SurfacePoints:
     """Area that each point stands for [m²], shape (point,)."""
 
 
+def triangle_areas(triangles: np.ndarray) -> np.ndarray:
+    """Areas [m²], shape (triangle,), of triangles of shape (triangle, 3, 3)."""
+    normal = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    return 0.5 * np.linalg.norm(normal, axis=1)
+
+
 def sample_triangles(triangles: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Points spread by area over triangles of shape (triangle, 3, 3): faces (count,) and positions (count, 3).
 
     Systematic sampling along the cumulative area picks the faces, the R2 sequence the place in each: no two draws
     cluster, and there is no seed.
     """
-    area = 0.5 * np.linalg.norm(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]), axis=1)
-    cumulative = np.cumsum(area)
+    cumulative = np.cumsum(triangle_areas(triangles))
     place = (np.arange(count) + 0.5) / count * cumulative[-1]
-    face = np.minimum(np.searchsorted(cumulative, place), len(area) - 1)
+    face = np.minimum(np.searchsorted(cumulative, place), len(triangles) - 1)
     # R2: the two-dimensional relative of the golden ratio (plastic number).
     u, v = np.modf(np.arange(1, count + 1)[:, None] * [0.7548776662466927, 0.5698402909980532])[0].T
     flip = u + v > 1.0
@@ -66,12 +72,24 @@ def farthest_points(position: np.ndarray, count: int, first: int = 0) -> np.ndar
     return chosen
 
 
-def surface_points(hand: Hand, count: int, *, even: bool = True, device: str = "cpu") -> SurfacePoints:
+def grasping_links(hand: Hand) -> list[int]:
+    """The palm and every link beyond it; a forearm or a mount is before it and holds nothing."""
+    links = {hand.palm.link}
+    for child, joint in enumerate(hand.joints, start=1):
+        if joint.parent in links:
+            links.add(child)
+    return sorted(links)
+
+
+def surface_points(
+    hand: Hand, count: int, *, links: Sequence[int] | None = None, even: bool = True, device: str = "cpu"
+) -> SurfacePoints:
     """Points on the hand's skin, by area, none inside another part of the hand at its open pose.
 
     Args:
         hand: The hand.
         count: Number of points.
+        links: Links to put points on; all where omitted.
         even: Spread them by farthest-point selection; otherwise they only follow the area, which is faster.
         device: Warp device that looks for covered points.
 
@@ -85,6 +103,8 @@ def surface_points(hand: Hand, count: int, *, even: bool = True, device: str = "
     triangles = np.concatenate([np.asarray(mesh.triangles) for mesh in meshes])
     shape_of_face = np.repeat(np.arange(len(meshes)), [len(mesh.faces) for mesh in meshes])
 
+    wanted = np.isin(link_of_shape[shape_of_face], range(len(hand.links)) if links is None else links)
+    triangles = np.where(wanted[:, None, None], triangles, triangles[:, :1])  # no area, so no points
     drawn = count * (CANDIDATES_PER_POINT if even else CANDIDATES_PER_POINT // 4)
     face, position = sample_triangles(triangles, drawn)
     shape = shape_of_face[face]
@@ -98,7 +118,7 @@ def surface_points(hand: Hand, count: int, *, even: bool = True, device: str = "
     world = _at_open_pose(hand, link, position)
     chosen = farthest_points(world, count) if even else np.linspace(0, len(bare) - 1, count).round().astype(int)
     chosen = chosen[np.argsort(link[chosen], kind="stable")]
-    area = _share(world, link, chosen) * sum(float(mesh.area) for mesh in meshes) / drawn
+    area = _share(world, link, chosen) * float(triangle_areas(triangles).sum()) / drawn
     normal = np.concatenate([np.asarray(mesh.face_normals) for mesh in meshes])[face]
     return SurfacePoints(link[chosen], position[chosen], normal[chosen], area)
 
