@@ -1,0 +1,366 @@
+"""What a hand and an object share: contact area, nearest points, and the volume that is inside both."""
+
+import warp as wp
+
+from .collision import POLYTOPE, shape_distance  # noqa: TID251  a sibling, not the bare package
+
+wp.set_module_options({"enable_backward": False})
+
+
+TESSELLATION_GAP = wp.constant(5.0e-4)
+"""Points further than this from every round shape of their link belong to none [m]."""
+
+
+@wp.kernel
+def onto_shapes(
+    # Model:
+    shape_kind: wp.array[int],
+    shape_transform: wp.array[wp.transform],
+    shape_size: wp.array[wp.vec4],
+    shape_plane_begin: wp.array[int],
+    plane: wp.array[wp.vec4],
+    link_shape_begin: wp.array[int],
+    point_link: wp.array[int],
+    point_local: wp.array[wp.vec3],
+    # Out:
+    point_local_out: wp.array[wp.vec3],
+):
+    """Move points onto the nearest surface of their link's boxes, spheres, capsules and cylinders.
+
+    Triangles that stand for a sphere of 30 mm lie up to 0.1 mm inside it, which matters to an area within 0.5 mm.
+
+    Launch: dim = point.
+
+    Args:
+        shape_kind: See ``kernels.collision.deepest_link``, like the five arguments that follow; shape [shape].
+        shape_transform: Shape in its link's frame, shape [shape].
+        shape_size: Half extents and radius, or radius and half length [m], shape [shape].
+        shape_plane_begin: First plane of each polytope and, last, the number of planes, shape [shape + 1].
+        plane: Planes n . x = d in the shape's frame, (n, d) [m], shape [plane].
+        link_shape_begin: First shape of each link and, last, the number of shapes, shape [link + 1].
+        point_link: Link of each point, shape [point].
+        point_local: Points in their link's frame [m], shape [point].
+        point_local_out: The same moved; those not within ``TESSELLATION_GAP`` of a shape, and those of meshes, stay;
+            may be ``point_local`` itself; shape [point].
+    """
+    point = wp.tid()
+    position = point_local[point]
+    least = TESSELLATION_GAP
+    moved = position
+    for shape in range(link_shape_begin[point_link[point]], link_shape_begin[point_link[point] + 1]):
+        frame = shape_transform[shape]
+        if shape_kind[shape] != POLYTOPE:
+            result = shape_distance(
+                wp.transform_point(wp.transform_inverse(frame), position),
+                shape_kind[shape],
+                shape_size[shape],
+                plane,
+                shape_plane_begin[shape],
+                shape_plane_begin[shape + 1],
+            )
+            if wp.abs(result[0]) < least:
+                least = wp.abs(result[0])
+                moved = position - result[0] * wp.transform_vector(frame, wp.vec3(result[1], result[2], result[3]))
+    point_local_out[point] = moved
+
+
+@wp.kernel
+def contact_areas(
+    # Model:
+    area: wp.array[float],
+    threshold: wp.array[float],
+    # In:
+    distance: wp.array2d[float],
+    # Out:
+    band_area_out: wp.array2d[wp.float64],
+    inside_area_out: wp.array2d[wp.float64],
+):
+    """Area of the points near a surface, without and with those deep inside it.
+
+    band = sum of a_i over |d_i| <= t;  inside = sum of a_i over d_i <= t
+
+    Launch: dim = (grasp, threshold). One thread sums one value, so equal inputs give equal bits.
+
+    Args:
+        area: Area that each point stands for [m^2], shape [point].
+        threshold: t [m], shape [threshold].
+        distance: Signed distances d, negative inside [m], shape [grasp, point].
+        band_area_out: Points deeper inside than the threshold do not count [m^2], shape [grasp, threshold].
+        inside_area_out: Every point inside counts [m^2], shape [grasp, threshold].
+    """
+    grasp, column = wp.tid()
+    limit = threshold[column]
+    band = wp.float64(0.0)
+    inside = wp.float64(0.0)
+    for point in range(area.shape[0]):
+        d = distance[grasp, point]
+        if d <= limit:
+            inside += wp.float64(area[point])
+            if d >= -limit:
+                band += wp.float64(area[point])
+    band_area_out[grasp, column] = band
+    inside_area_out[grasp, column] = inside
+
+
+@wp.kernel
+def nearest_points(
+    # Model:
+    link_begin: wp.array[int],
+    # In:
+    distance: wp.array2d[float],
+    distance_gradient: wp.array2d[wp.vec3],
+    point_position: wp.array2d[wp.vec3],
+    # Options:
+    no_distance: float,
+    # Out:
+    distance_out: wp.array2d[float],
+    position_out: wp.array2d[wp.vec3],
+    normal_out: wp.array2d[wp.vec3],
+):
+    """The point of each link that is nearest to the object, or deepest in it, put onto the object's surface.
+
+    Launch: dim = (grasp, link).
+
+    Args:
+        link_begin: First point of each link and, last, the number of points, shape [link + 1].
+        distance: Signed distances to the object, negative inside [m], shape [grasp, point].
+        distance_gradient: Their derivatives, unit vectors out of the object, shape [grasp, point].
+        point_position: Hand points in the object frame, sorted by link [m], shape [grasp, point].
+        no_distance: Distance of a point that has no surface within reach [m].
+        distance_out: Least signed distance of the link, ``no_distance`` where there is none [m], shape [grasp, link].
+        position_out: Point of the object's surface next to it, in the object frame [m], shape [grasp, link].
+        normal_out: Unit normal there, into the object, shape [grasp, link].
+    """
+    grasp, link = wp.tid()
+    least = no_distance
+    nearest = int(-1)
+    for point in range(link_begin[link], link_begin[link + 1]):
+        if distance[grasp, point] < least:
+            least = distance[grasp, point]
+            nearest = point
+    distance_out[grasp, link] = least
+    position = wp.vec3()
+    normal = wp.vec3()
+    if nearest >= 0:
+        normal = -distance_gradient[grasp, nearest]
+        position = point_position[grasp, nearest] + least * normal
+    position_out[grasp, link] = position
+    normal_out[grasp, link] = normal
+
+
+@wp.kernel
+def least_values(
+    # In:
+    value: wp.array2d[float],
+    # Out:
+    least_out: wp.array[float],
+):
+    """Smallest entry of each row, not above zero.
+
+    Launch: dim = grasp.
+
+    Args:
+        value: Signed distances [m], shape [grasp, point].
+        least_out: The smallest of them, 0 where none is negative [m], shape [grasp].
+    """
+    grasp = wp.tid()
+    least = float(0.0)
+    for point in range(value.shape[1]):
+        least = wp.min(least, value[grasp, point])
+    least_out[grasp] = least
+
+
+@wp.func
+def voxel_center(voxel: wp.vec3i, size: float):
+    """Centre [m] of a voxel of the grid whose corners are multiples of ``size``."""
+    return wp.vec3((float(voxel[0]) + 0.5) * size, (float(voxel[1]) + 0.5) * size, (float(voxel[2]) + 0.5) * size)
+
+
+@wp.func
+def first_voxel(coordinate: float, size: float):
+    """Least index of a voxel whose centre is not below the coordinate [m]."""
+    return int(wp.ceil(coordinate / size - 0.5))
+
+
+@wp.func
+def last_voxel(coordinate: float, size: float):
+    """Largest index of a voxel whose centre is not above the coordinate [m]."""
+    return int(wp.floor(coordinate / size - 0.5))
+
+
+BOX_MARGIN = wp.constant(1.0e-6)
+"""Added to every side of a shape's box: more than its rounding errors [m]."""
+
+
+@wp.kernel
+def voxel_boxes(
+    # Model:
+    shape_link: wp.array[int],
+    shape_transform: wp.array[wp.transform],
+    box_center: wp.array[wp.vec3],
+    box_half_extents: wp.array[wp.vec3],
+    lower: wp.vec3,
+    upper: wp.vec3,
+    # State:
+    link_transform: wp.array2d[wp.transform],
+    # Options:
+    voxel_size: float,
+    # Out:
+    first_out: wp.array2d[wp.vec3i],
+    extent_out: wp.array2d[wp.vec3i],
+):
+    """Voxels whose centres lie in the box around a shape and in the box around the object.
+
+    Launch: dim = (grasp, shape).
+
+    Args:
+        shape_link: Link of each shape, shape [shape].
+        shape_transform: Shape in its link's frame, shape [shape].
+        box_center: Centre of the shape's box in the shape's frame [m], shape [shape].
+        box_half_extents: Its half sides [m], shape [shape].
+        lower: Lower corner of the object's box [m].
+        upper: Upper corner of the object's box [m].
+        link_transform: Links in the object frame, shape [grasp, link].
+        voxel_size: Side of a voxel [m].
+        first_out: Lowest voxel, shape [grasp, shape].
+        extent_out: Number of voxels along x, y and z, zeros where the boxes are apart, shape [grasp, shape].
+    """
+    grasp, shape = wp.tid()
+    frame = link_transform[grasp, shape_link[shape]] * shape_transform[shape]
+    center = wp.transform_point(frame, box_center[shape])
+    half = box_half_extents[shape]
+    x = wp.abs(wp.transform_vector(frame, wp.vec3(half[0], 0.0, 0.0)))
+    y = wp.abs(wp.transform_vector(frame, wp.vec3(0.0, half[1], 0.0)))
+    z = wp.abs(wp.transform_vector(frame, wp.vec3(0.0, 0.0, half[2])))
+    reach = x + y + z + wp.vec3(BOX_MARGIN, BOX_MARGIN, BOX_MARGIN)
+    # the clip comes before the conversion to integers, so that a hand far away cannot overflow them
+    low = wp.min(wp.max(center - reach, lower), upper)
+    high = wp.max(wp.min(center + reach, upper), lower)
+    first = wp.vec3i(first_voxel(low[0], voxel_size), first_voxel(low[1], voxel_size), first_voxel(low[2], voxel_size))
+    last = wp.vec3i(last_voxel(high[0], voxel_size), last_voxel(high[1], voxel_size), last_voxel(high[2], voxel_size))
+    extent = wp.max(last - first + wp.vec3i(1, 1, 1), wp.vec3i(0, 0, 0))
+    if wp.min(extent) == 0:
+        extent = wp.vec3i(0, 0, 0)
+    first_out[grasp, shape] = first
+    extent_out[grasp, shape] = extent
+
+
+@wp.func
+def row_of_cell(cell_begin: wp.array[wp.int64], cell: wp.int64):
+    """The row with cell_begin[row] <= cell < cell_begin[row + 1]."""
+    low = int(0)
+    high = cell_begin.shape[0] - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if cell_begin[middle] <= cell:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@wp.func
+def is_in_box(voxel: wp.vec3i, first: wp.vec3i, extent: wp.vec3i):
+    """Whether a voxel is one of ``extent`` voxels from ``first`` on."""
+    offset = voxel - first
+    return wp.min(offset) >= 0 and wp.max(offset - extent) < 0
+
+
+@wp.kernel
+def hand_voxels(
+    # Model:
+    shape_kind: wp.array[int],
+    shape_transform: wp.array[wp.transform],
+    shape_size: wp.array[wp.vec4],
+    shape_plane_begin: wp.array[int],
+    plane: wp.array[wp.vec4],
+    shape_link: wp.array[int],
+    # State:
+    link_transform: wp.array2d[wp.transform],
+    # In:
+    first: wp.array2d[wp.vec3i],
+    extent: wp.array2d[wp.vec3i],
+    cell_begin: wp.array[wp.int64],
+    # Options:
+    begin: wp.int64,
+    voxel_size: float,
+    # Out:
+    count_out: wp.array[int],
+    position_out: wp.array2d[wp.vec3],
+    grasp_out: wp.array[int],
+):
+    """Centres of the voxels inside the hand, each once: where shapes overlap, the first of them has it.
+
+    Launch: dim = cell, some of the cells from ``begin`` on. A cell is a voxel of one shape's box in one grasp. The
+    order of the results is not fixed on a GPU, what they add up to is.
+
+    Args:
+        shape_kind: See ``kernels.collision.deepest_link``, like the four arguments that follow; shape [shape].
+        shape_transform: Shape in its link's frame, shape [shape].
+        shape_size: Half extents and radius, or radius and half length [m], shape [shape].
+        shape_plane_begin: First plane of each polytope and, last, the number of planes, shape [shape + 1].
+        plane: Planes n . x = d in the shape's frame, (n, d) [m], shape [plane].
+        shape_link: Link of each shape, shape [shape].
+        link_transform: Links in the object frame, shape [grasp, link].
+        first: Lowest voxel of each shape's box, shape [grasp, shape].
+        extent: Number of voxels along its sides, shape [grasp, shape].
+        cell_begin: Cells before those of each grasp and shape and, last, all of them, shape [grasp * shape + 1].
+        begin: The first cell of this launch.
+        voxel_size: Side of a voxel [m].
+        count_out: Results so far, starts at 0, shape [1].
+        position_out: Voxel centres in the object frame [m], shape [1, cell].
+        grasp_out: Grasp of each result, shape [cell].
+    """
+    cell = begin + wp.int64(wp.tid())
+    row = row_of_cell(cell_begin, cell)
+    grasp = row // shape_link.shape[0]
+    own = row % shape_link.shape[0]
+    index = int(cell - cell_begin[row])
+    side = extent[grasp, own]
+    voxel = first[grasp, own] + wp.vec3i(index // (side[1] * side[2]), (index // side[2]) % side[1], index % side[2])
+    position = voxel_center(voxel, voxel_size)
+    inside = int(0)
+    for reverse in range(own + 1):
+        shape = own - reverse
+        if is_in_box(voxel, first[grasp, shape], extent[grasp, shape]):
+            frame = link_transform[grasp, shape_link[shape]] * shape_transform[shape]
+            result = shape_distance(
+                wp.transform_point(wp.transform_inverse(frame), position),
+                shape_kind[shape],
+                shape_size[shape],
+                plane,
+                shape_plane_begin[shape],
+                shape_plane_begin[shape + 1],
+            )
+            if shape == own:
+                if result[0] >= 0.0:
+                    return
+                inside = 1
+            elif result[0] < 0.0:
+                return
+    if inside == 1:
+        slot = wp.atomic_add(count_out, 0, 1)
+        position_out[0, slot] = position
+        grasp_out[slot] = grasp
+
+
+@wp.kernel
+def count_inside(
+    # In:
+    distance: wp.array2d[float],
+    grasp: wp.array[int],
+    # Out:
+    count_out: wp.array[int],
+):
+    """Add up, for each grasp, the points inside the object.
+
+    Launch: dim = point. Counts are whole numbers, so the order of the additions does not matter.
+
+    Args:
+        distance: Signed distances, negative inside [m], shape [1, point].
+        grasp: Grasp of each point, shape [point].
+        count_out: Points inside, added to what is there, shape [grasp].
+    """
+    point = wp.tid()
+    if distance[0, point] < 0.0:
+        wp.atomic_add(count_out, grasp[point], 1)

@@ -1,0 +1,91 @@
+"""``evaluate(grasps)``: geometric and analytic metrics of every grasp."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from .geometry import (
+    THRESHOLDS,
+    Geometry,
+    contact_consistency,
+    finger_distance,
+    intersection_volume,
+    links_in_contact,
+    measure_geometry,
+)
+from .hand import Hand
+from .mesh import ObjectMesh
+from .pose import Pose
+from .result import Grasps
+
+
+def evaluate(grasps: Grasps, *, device: str | None = None) -> Grasps:
+    """Measure the grasp phase of every grasp; see docs/evaluate.md for every key.
+
+    Poses, order, ``valid`` and ``reason`` stay as they are. A key that is there already is measured anew, with more
+    points than synthesis takes. A grasp whose pose is not finite gets NaN, and 0 for links in contact.
+
+    Args:
+        grasps: Grasps of one object by one hand; they are not changed.
+        device: Warp device such as "cpu" or "cuda:0"; the first GPU, else the CPU, where omitted.
+
+    Returns:
+        The same grasps with more metrics.
+
+    Raises:
+        FileFormatError: The hand has changed since the grasps were made.
+        DeviceError: There is no such device.
+    """
+    hand, obj = grasps.hand, grasps.object
+    rows = [grasps.wrist_position, grasps.wrist_quaternion, grasps.joint_position]
+    finite = np.asarray(np.isfinite(np.concatenate(rows, axis=1)).all(axis=1))
+    measured = _measure(hand, obj, grasps.pose[finite], device)
+    metrics = grasps.metrics | {key: _spread(value, finite) for key, value in measured.items()}
+    result = dataclasses.replace(grasps, metrics=metrics)
+    result.hand, result.object = hand, obj
+    return result
+
+
+def threshold_name(threshold: float) -> str:
+    """A distance [m] as it stands in a key: 0.005 is "5mm", 0.0005 is "0p5mm"."""
+    return f"{1000.0 * threshold:g}mm".replace(".", "p")
+
+
+def _measure(hand: Hand, obj: ObjectMesh, pose: Pose, device: str | None) -> dict[str, np.ndarray]:
+    geometry = measure_geometry(hand, obj, pose, device=device)
+    metrics = _areas(geometry)
+    fingers = finger_distance(geometry.contact_distance, hand.fingers)
+    return metrics | {
+        "intersection_volume_1mm_m3": intersection_volume(hand, obj, pose, device=device),
+        "hand_in_object_depth_m": geometry.hand_in_object_depth,
+        "object_in_hand_depth_m": geometry.object_in_hand_depth,
+        "penetration_depth_m": np.maximum(geometry.hand_in_object_depth, geometry.object_in_hand_depth),
+        "self_penetration_depth_m": geometry.self_penetration_depth,
+        "links_in_contact_2mm": links_in_contact(geometry.contact_distance),
+        "finger_distance_mean_cap10mm_m": _mean_distance(fingers),
+        "contact_consistency_cap10mm_m": contact_consistency(geometry.contact_distance, hand.fingers),
+    }
+
+
+def _areas(geometry: Geometry) -> dict[str, np.ndarray]:
+    names = [threshold_name(threshold) for threshold in THRESHOLDS]
+    band = {f"contact_area_{name}_m2": geometry.contact_area[:, i] for i, name in enumerate(names)}
+    inside = geometry.contact_area_inside_counted
+    return band | {f"contact_area_{name}_inside_counted_m2": inside[:, i] for i, name in enumerate(names)}
+
+
+def _mean_distance(fingers: np.ndarray) -> np.ndarray:
+    """Mean distance over the fingers, those inside the object counting as 0 [m], shape (N,); NaN without fingers."""
+    if fingers.shape[1] == 0:
+        return np.full(len(fingers), np.nan)
+    return np.maximum(fingers, 0.0).mean(axis=1)
+
+
+def _spread(value: np.ndarray, finite: np.ndarray) -> np.ndarray:
+    """Values of the finite grasps among all of them; NaN, or 0 for whole numbers, in the others' places."""
+    whole = np.issubdtype(value.dtype, np.integer)
+    column = np.zeros(len(finite), value.dtype) if whole else np.full(len(finite), np.nan)
+    column[finite] = value
+    return column
