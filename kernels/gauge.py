@@ -1,0 +1,219 @@
+"""Linear programs over sets of wrenches that are known by their support function, by a dual simplex method.
+
+The set is K, all wrenches that the contacts of one grasp can apply with forces of total one (or of one each). Its
+polar P = {y : w . y <= 1 for every w in K} has one constraint per wrench, of which only those are looked at that a
+trial point violates most: the support function h(y) = max over w in K of w . y names it. So friction cones with any
+number of edges cost the same, and circular cones are exact.
+"""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+Vec6 = wp.types.vector(6, wp.float64)
+Mat66 = wp.types.matrix((6, 6), wp.float64)
+
+FAR = wp.constant(wp.float64(1.0e7))
+"""Where the polar is cut off: a set that reaches less than 1 / FAR in some direction has no inside."""
+
+
+@wp.struct
+class WrenchSpace:
+    """The contact wrenches of all grasps, torques divided by a length."""
+
+    wrench: wp.array3d[Vec6]
+    """Normal, friction along the first and the second tangent, torsion, shape [grasp, contact, 4]."""
+
+    contact_count: wp.array[int]
+    """Contacts of each grasp; they stand first, shape [grasp]."""
+
+    edge: wp.array[wp.vec2d]
+    """Directions of the edges of a friction cone in its tangents; empty: circular cones, shape [edge]."""
+
+    shift: wp.array[Vec6]
+    """Subtracted from every wrench, shape [grasp]."""
+
+    summed: int
+    """1: every contact applies a force of up to one; 0: the forces of all contacts sum to one."""
+
+
+@wp.struct
+class Program:
+    """Maximize c . y over P, at a vertex where six constraints N y = b are active."""
+
+    column: Mat66
+    """Inverse of N, transposed."""
+
+    right: Vec6
+    """b."""
+
+    multiplier: Vec6
+    """Of the active constraints, >= 0; their product with b is an upper bound of the maximum."""
+
+    y: Vec6
+    """The vertex; in P at the end."""
+
+
+@wp.func
+def edge_direction(edge: wp.array[wp.vec2d], slope: wp.vec2d):
+    """Direction of the friction force that goes furthest along ``slope``."""
+    if edge.shape[0] == 0:
+        return wp.normalize(slope)
+    best = edge[0]
+    value = wp.dot(best, slope)
+    for i in range(1, edge.shape[0]):
+        trial = wp.dot(edge[i], slope)
+        if trial > value:
+            value = trial
+            best = edge[i]
+    return best
+
+
+@wp.func
+def contact_support(space: WrenchSpace, grasp: int, contact: int, y: Vec6):
+    """The wrench of one contact with unit normal force that goes furthest along y."""
+    normal = space.wrench[grasp, contact, 0]
+    first = space.wrench[grasp, contact, 1]
+    second = space.wrench[grasp, contact, 2]
+    torsion = space.wrench[grasp, contact, 3]
+    slope = wp.vec2d(wp.dot(first, y), wp.dot(second, y))
+    direction = edge_direction(space.edge, slope)
+    turn = wp.dot(torsion, y)
+    if wp.abs(turn) > wp.dot(direction, slope):
+        return normal + wp.sign(turn) * torsion
+    return normal + direction[0] * first + direction[1] * second
+
+
+@wp.func
+def reach(space: WrenchSpace, grasp: int, contact: int, y: Vec6):
+    """Upper bound of how far the wrenches of one contact go along y: exact for circular cones."""
+    slope = wp.vec2d(wp.dot(space.wrench[grasp, contact, 1], y), wp.dot(space.wrench[grasp, contact, 2], y))
+    turn = wp.abs(wp.dot(space.wrench[grasp, contact, 3], y))
+    return wp.dot(space.wrench[grasp, contact, 0], y) + wp.max(wp.length(slope), turn)
+
+
+@wp.func
+def support(space: WrenchSpace, grasp: int, y: Vec6):
+    """The wrench of one grasp that goes furthest along y, minus the shift."""
+    best = wp.float64(-1.0e300)
+    if space.summed == 1:
+        best = wp.float64(0.0)
+    wrench = Vec6()
+    for contact in range(space.contact_count[grasp]):
+        if reach(space, grasp, contact, y) > best:
+            trial = contact_support(space, grasp, contact, y)
+            value = wp.dot(trial, y)
+            if value > best:
+                if space.summed == 1:
+                    wrench += trial
+                else:
+                    best = value
+                    wrench = trial
+    return wrench - space.shift[grasp]
+
+
+@wp.func
+def box_program(c: Vec6):
+    """The program max c . y with the box |y_i| <= FAR as its first constraints."""
+    program = Program()
+    for i in range(6):
+        side = wp.where(c[i] < wp.float64(0.0), wp.float64(-1.0), wp.float64(1.0))
+        program.column[i, i] = side
+        # The tiny part keeps the dual from being degenerate where c has zeros.
+        program.multiplier[i] = wp.abs(c[i]) + wp.float64(1.0e-12) * wp.float64(i + 1)
+        program.right[i] = FAR
+    return program
+
+
+@wp.func
+def leaving(alpha: Vec6, multiplier: Vec6):
+    """The active constraint that gives way to one with coefficients alpha in the others; -1: none."""
+    leave = int(-1)
+    ratio = wp.float64(1.0e300)
+    for i in range(6):
+        if alpha[i] > wp.float64(1.0e-12):
+            trial = multiplier[i] / alpha[i]
+            if trial < ratio:
+                ratio = trial
+                leave = i
+    return leave
+
+
+@wp.func
+def lowest(t: Vec6):
+    """Index of the least entry."""
+    k = int(0)
+    for i in range(1, 6):
+        if t[i] < t[k]:
+            k = i
+    return k
+
+
+@wp.func
+def maximize(
+    space: WrenchSpace,
+    grasp: int,
+    start: Program,
+    face: Mat66,
+    enough: wp.float64,
+    tolerance: wp.float64,
+    pivots: int,
+):
+    """Follow a program to its maximum over P, or until its upper bound is at most ``enough``.
+
+    Every step makes the wrench active that the vertex violates most; where it violates none, the face t = y face >= 0
+    that it violates most.
+    """
+    program = start
+    program.y = program.right @ program.column
+    for _pivot in range(pivots):
+        if wp.dot(program.multiplier, program.right) <= enough:
+            break
+        enter = support(space, grasp, program.y)
+        right = wp.float64(1.0)
+        if wp.dot(enter, program.y) <= wp.float64(1.0) + tolerance:
+            t = program.y @ face
+            k = lowest(t)
+            if t[k] >= -tolerance:
+                break
+            for i in range(6):
+                enter[i] = -face[i, k]
+            right = wp.float64(0.0)
+        alpha = program.column @ enter
+        leave = leaving(alpha, program.multiplier)
+        if leave < 0:
+            break
+        direction = program.column[leave] / alpha[leave]
+        change = program.multiplier[leave] / alpha[leave]
+        alpha[leave] = alpha[leave] - wp.float64(1.0)
+        program.column = program.column - wp.outer(alpha, direction)
+        program.multiplier = program.multiplier - change * alpha
+        program.right[leave] = right
+        program.y = program.right @ program.column
+    return program
+
+
+@wp.kernel
+def gauge(
+    # In:
+    space: WrenchSpace,
+    target: wp.array[Vec6],
+    # Out:
+    gauge_out: wp.array[wp.float64],
+):
+    """The least factor s with target in s K, for sets that hold the origin in their relative inside.
+
+    By duality, the maximum of target . y over P. Components of y in which neither the wrenches nor the target have
+    a part do not matter.
+
+    Launch: dim = grasp.
+
+    Args:
+        space: Contact wrenches of all grasps.
+        target: The wrenches to reach, shape [grasp].
+        gauge_out: The factors, shape [grasp].
+    """
+    grasp = wp.tid()
+    zero = wp.float64(0.0)
+    program = maximize(space, grasp, box_program(target[grasp]), Mat66(), -FAR, wp.float64(1.0e-12), 400)
+    gauge_out[grasp] = wp.max(wp.dot(target[grasp], program.y), zero)
