@@ -1,0 +1,1 @@
+"""The physics test: one scene builder, small frozen protocols, MuJoCo underneath."""
