@@ -46,7 +46,7 @@ def test_three_axes_of_pinches_resist_everything():
 def test_faces_resist_a_twist_that_points_do_not():
     """Two opposed faces, four contacts each, hold a load beside the line between them; two points cannot."""
     corners = np.array([[0.0, y, z] for y in (-0.01, 0.01) for z in (-0.01, 0.01)])
-    left, right = corners + [-0.02, 0, 0.005], corners + [0.02, 0, 0.005]
+    left, right = corners + np.array([-0.02, 0, 0.005]), corners + np.array([0.02, 0, 0.005])
     normal = np.array([[1.0, 0, 0]] * 4 + [[-1.0, 0, 0]] * 4)
     assert residual(np.concatenate([left, right]), normal, friction_coefficient=0.5) == pytest.approx(0.0, abs=1e-5)
     points = [[-0.02, 0, 0.005], [0.02, 0, 0.005]]
