@@ -364,3 +364,134 @@ def count_inside(
     point = wp.tid()
     if distance[0, point] < 0.0:
         wp.atomic_add(count_out, grasp[point], 1)
+
+
+@wp.func
+def offset_in_block(index: wp.int64, extent: wp.vec3i):
+    """Place of the entry ``index`` in a block of ``extent`` entries, x slowest."""
+    layer = wp.int64(extent[1]) * wp.int64(extent[2])
+    rest = int(index % layer)
+    return wp.vec3i(int(index // layer), rest // extent[2], rest % extent[2])
+
+
+@wp.kernel
+def grid_centers(
+    # Options:
+    first: wp.vec3i,
+    extent: wp.vec3i,
+    stride: int,
+    begin: wp.int64,
+    voxel_size: float,
+    # Out:
+    position_out: wp.array2d[wp.vec3],
+):
+    """Centres of some of the cubes that a grid is made of, x slowest.
+
+    Launch: dim = cube, from ``begin`` on.
+
+    Args:
+        first: Lowest voxel of the grid.
+        extent: Number of cubes along its sides.
+        stride: Voxels along the side of a cube.
+        begin: The first cube of this launch.
+        voxel_size: Side of a voxel [m].
+        position_out: Centres in the object frame [m], shape [1, cube].
+    """
+    cube = wp.tid()
+    low = first + stride * offset_in_block(begin + wp.int64(cube), extent)
+    half = 0.5 * float(stride)
+    position_out[0, cube] = voxel_size * wp.vec3(float(low[0]) + half, float(low[1]) + half, float(low[2]) + half)
+
+
+@wp.kernel
+def mark_inside(
+    # In:
+    distance: wp.array2d[float],
+    # Out:
+    inside_out: wp.array[wp.uint8],
+):
+    """Which points are inside the object.
+
+    Launch: dim = point.
+
+    Args:
+        distance: Signed distances, negative inside [m], shape [1, point].
+        inside_out: 1 inside, else 0, shape [point].
+    """
+    point = wp.tid()
+    inside_out[point] = wp.where(distance[0, point] < 0.0, wp.uint8(1), wp.uint8(0))
+
+
+@wp.kernel
+def mark_near_or_like_cube(
+    # In:
+    distance: wp.array2d[float],
+    cube_inside: wp.array[wp.uint8],
+    # Options:
+    extent: wp.vec3i,
+    cube_extent: wp.vec3i,
+    stride: int,
+    begin: wp.int64,
+    no_distance: float,
+    # Out:
+    inside_out: wp.array[wp.uint8],
+):
+    """Which voxels are inside the object: by their distance, or like the cube around them where no surface is near.
+
+    Launch: dim = voxel, from ``begin`` on.
+
+    Args:
+        distance: Signed distances of the voxels, found within the half diagonal of a cube [m], shape [1, voxel].
+        cube_inside: 1 for cubes whose centres are inside, x slowest, shape [cube].
+        extent: Number of voxels along the sides of the grid.
+        cube_extent: Number of cubes along them.
+        stride: Voxels along the side of a cube.
+        begin: The first voxel of this launch.
+        no_distance: Distance of a voxel that has no surface within reach [m].
+        inside_out: 1 inside, else 0, shape [voxel].
+    """
+    voxel = wp.tid()
+    value = distance[0, voxel]
+    if value < no_distance:
+        inside_out[voxel] = wp.where(value < 0.0, wp.uint8(1), wp.uint8(0))
+    else:
+        offset = offset_in_block(begin + wp.int64(voxel), extent)
+        cube = (offset[0] // stride * cube_extent[1] + offset[1] // stride) * cube_extent[2] + offset[2] // stride
+        inside_out[voxel] = cube_inside[cube]
+
+
+@wp.kernel
+def count_marked(
+    # Model:
+    inside: wp.array[wp.uint8],
+    first: wp.vec3i,
+    extent: wp.vec3i,
+    # In:
+    position: wp.array2d[wp.vec3],
+    grasp: wp.array[int],
+    # Options:
+    voxel_size: float,
+    # Out:
+    count_out: wp.array[int],
+):
+    """Add up, for each grasp, the voxels that are marked; the same as ``count_inside`` without any search.
+
+    Launch: dim = point. Counts are whole numbers, so the order of the additions does not matter.
+
+    Args:
+        inside: Mark of each voxel of the block, x slowest, shape [voxel].
+        first: Lowest voxel of the block.
+        extent: Number of voxels along its sides.
+        position: Centres of voxels in the object frame [m], shape [1, point].
+        grasp: Grasp of each, shape [point].
+        voxel_size: Side of a voxel [m].
+        count_out: Marked voxels, added to what is there, shape [grasp].
+    """
+    point = wp.tid()
+    p = position[0, point] / voxel_size
+    voxel = wp.vec3i(int(wp.floor(p[0])), int(wp.floor(p[1])), int(wp.floor(p[2])))
+    if is_in_box(voxel, first, extent):
+        offset = voxel - first
+        index = (offset[0] * extent[1] + offset[1]) * extent[2] + offset[2]
+        if inside[index] == wp.uint8(1):
+            wp.atomic_add(count_out, grasp[point], 1)

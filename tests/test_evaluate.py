@@ -7,12 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 import trimesh
+from scipy.spatial import ConvexHull
 
 import warpgrasp
 from warpgrasp import rotation
 from warpgrasp.diversity import diversity
 from warpgrasp.evaluate import evaluate, threshold_name
-from warpgrasp.geometry import THRESHOLDS
+from warpgrasp.geometry import THRESHOLDS, measure_geometry
+from warpgrasp.label import friction_edges
 from warpgrasp.result import Grasps
 
 GEOMETRY_KEYS = {
@@ -28,6 +30,15 @@ GEOMETRY_KEYS = {
     "contact_consistency_cap10mm_m",
 }
 
+ANALYTIC_KEYS = {
+    "epsilon_l1_mu05_edges8",
+    "epsilon_linf_mu05_edges8",
+    "wrench_volume_mu05_edges8",
+    "min_weight_mu05_edges8",
+    "force_closure_residual",
+    "q1_dexgraspnet",
+}
+
 
 @pytest.fixture(scope="module")
 def grasps() -> Grasps:
@@ -41,7 +52,8 @@ def evaluated(grasps) -> Grasps:
 
 
 def test_every_key_is_there(evaluated, grasps):
-    assert set(evaluated.metrics) >= GEOMETRY_KEYS | set(grasps.metrics)
+    assert set(evaluated.metrics) >= GEOMETRY_KEYS | ANALYTIC_KEYS | set(grasps.metrics)
+    assert not any(np.isnan(evaluated.metrics[key]).any() for key in ANALYTIC_KEYS)
     for key in GEOMETRY_KEYS:
         assert evaluated.metrics[key].shape == (6,)
         assert np.isfinite(evaluated.metrics[key]).all(), key
@@ -68,6 +80,21 @@ def test_areas_rise_with_the_threshold(evaluated):
     inside = evaluated.metrics["contact_area_5mm_inside_counted_m2"]
     assert (inside >= evaluated.metrics["contact_area_5mm_m2"]).all()
     assert inside.max() > 1e-4
+
+
+def test_epsilon_is_that_of_one_contact_per_link_within_5_mm(evaluated):
+    """The hull of the friction cones' edges by qhull, from the contacts that the geometry gives."""
+    obj = evaluated.object
+    found = measure_geometry(evaluated.hand, obj, evaluated.pose, device="cpu")
+    length = np.linalg.norm(obj.vertices - obj.center_of_mass, axis=1).max()
+    for grasp in range(len(evaluated)):
+        near = found.contact_distance[grasp] <= 0.005
+        force = friction_edges(found.contact_normal[grasp][near], 0.5, 8)
+        torque = np.cross((found.contact_position[grasp][near] - obj.center_of_mass)[:, None], force) / length
+        wrench = np.concatenate([force, torque], axis=-1).reshape(-1, 6)
+        expected = max(ConvexHull(wrench).equations[:, -1].max() * -1.0, 0.0) if near.sum() > 2 else 0.0
+        # where the edges of a cone start differs, and with 8 of them that changes a few per cent
+        assert evaluated.metrics["epsilon_l1_mu05_edges8"][grasp] == pytest.approx(expected, rel=0.1, abs=2e-3)
 
 
 def test_volume_agrees_with_a_boolean_of_the_meshes(evaluated):
@@ -121,7 +148,7 @@ def test_a_pose_that_is_not_finite_gets_nan(grasps):
 def test_no_grasp_is_no_error(grasps):
     found = evaluate(grasps[:0], device="cpu")
     assert len(found) == 0
-    assert set(found.metrics) >= GEOMETRY_KEYS
+    assert set(found.metrics) >= GEOMETRY_KEYS | ANALYTIC_KEYS
 
 
 def test_diversity_takes_grasps(evaluated):

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from . import device as devices
 from .geometry import (
     THRESHOLDS,
     Geometry,
@@ -19,6 +20,15 @@ from .hand import Hand
 from .mesh import ObjectMesh
 from .pose import Pose
 from .result import Grasps
+
+CONTACT_REACH = 0.005
+"""Distance within which a link's nearest point is a contact of the analytic metrics [m]."""
+
+Q1_CONTACT_REACH = 0.010
+"""The same for DexGraspNet's Q1 [m]."""
+
+FRICTION_COEFFICIENT, EDGE_COUNT = 0.5, 8
+"""Friction cones of the analytic metrics; part of their keys."""
 
 
 def evaluate(grasps: Grasps, *, device: str | None = None) -> Grasps:
@@ -55,7 +65,7 @@ def threshold_name(threshold: float) -> str:
 
 def _measure(hand: Hand, obj: ObjectMesh, pose: Pose, device: str | None) -> dict[str, np.ndarray]:
     geometry = measure_geometry(hand, obj, pose, device=device)
-    metrics = _areas(geometry)
+    metrics = _areas(geometry) | _analytic(geometry, obj, device)
     fingers = finger_distance(geometry.contact_distance, hand.fingers)
     return metrics | {
         "intersection_volume_1mm_m3": intersection_volume(hand, obj, pose, device=device),
@@ -74,6 +84,40 @@ def _areas(geometry: Geometry) -> dict[str, np.ndarray]:
     band = {f"contact_area_{name}_m2": geometry.contact_area[:, i] for i, name in enumerate(names)}
     inside = geometry.contact_area_inside_counted
     return band | {f"contact_area_{name}_inside_counted_m2": inside[:, i] for i, name in enumerate(names)}
+
+
+def _analytic(geometry: Geometry, obj: ObjectMesh, device: str | None) -> dict[str, np.ndarray]:
+    """Metrics of one contact per link that is near enough; torques about the centre of mass."""
+    from . import metrics
+
+    target = devices.choose(device)
+    contacts = _contacts(geometry, CONTACT_REACH)
+    scale = {"torque_length": torque_length(obj), "center": obj.center_of_mass}
+    cones = {"friction_coefficient": FRICTION_COEFFICIENT, "edge_count": EDGE_COUNT, **scale}
+    return {
+        "epsilon_l1_mu05_edges8": metrics.epsilon_l1(*contacts, device=target, **cones),
+        "epsilon_linf_mu05_edges8": metrics.epsilon_linf(*contacts, device=target, **cones),
+        "wrench_volume_mu05_edges8": metrics.wrench_volume(*contacts, **cones),
+        "min_weight_mu05_edges8": metrics.min_weight(*contacts, device=target, **cones),
+        "force_closure_residual": metrics.force_closure_residual(*contacts, **scale),
+        "q1_dexgraspnet": metrics.q1(
+            *_contacts(geometry, Q1_CONTACT_REACH), penetration_depth=geometry.object_in_hand_depth, device=target
+        ),
+    }
+
+
+def torque_length(obj: ObjectMesh) -> float:
+    """Largest distance of a vertex from the centre of mass [m]: what GraspIt! and Dex-Net divide torques by."""
+    return float(np.linalg.norm(obj.vertices - obj.center_of_mass, axis=1).max())
+
+
+def _contacts(geometry: Geometry, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points on the object [m] and unit normals into it, NaN for links out of reach, both of shape (N, L, 3)."""
+    near = (geometry.contact_distance <= reach)[..., None]
+    # The normals come from float32: the last digits are noise, and a tangent made of nothing but noise is refused.
+    position, normal = geometry.contact_position, np.round(geometry.contact_normal, 5)
+    length = np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
+    return np.where(near, position, np.nan), np.where(near, normal / length, np.nan)
 
 
 def _mean_distance(fingers: np.ndarray) -> np.ndarray:

@@ -44,6 +44,16 @@ CPU_BATCH, GPU_BATCH = 64, 1024
 CELLS_AT_ONCE = 1 << 21
 """Voxels of shapes that are looked at in one launch; each takes up to 60 bytes."""
 
+GRID_VOXELS_PER_GRASP = 20_000
+"""The object's voxels are classified once for all grasps where there are at most that many per grasp: a hand in the
+object's box covers a few times as many."""
+
+CUBE = 8
+"""Voxels along the side of the cubes that are looked at first; inside most of them there is no surface."""
+
+GRID_LIMIT = 1 << 26
+"""Most voxels that are classified beforehand; one byte each."""
+
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
@@ -144,7 +154,8 @@ def intersection_volume(
     solid, mesh = _Solid(hand, target), DeviceMesh(obj, target)
     size = CPU_BATCH if target == "cpu" else GPU_BATCH
     starts = range(0, max(len(pose), 1), size)
-    count = np.concatenate([_shared_voxels(solid, mesh, pose[a : a + size], voxel_size) for a in starts])
+    grid = _Grid.of(mesh, voxel_size, min(GRID_VOXELS_PER_GRASP * len(pose), GRID_LIMIT))
+    count = np.concatenate([_shared_voxels(solid, grid, pose[a : a + size]) for a in starts])
     return count * voxel_size**3
 
 
@@ -403,24 +414,78 @@ def _link_distance(skin: _Skin, links: wp.array, points: wp.array, owner: wp.arr
     return distance
 
 
-def _shared_voxels(solid: _Solid, mesh: DeviceMesh, pose: Pose, voxel_size: float) -> np.ndarray:
+class _Grid:
+    """The grid of voxels about an object: it says how many of some voxels are inside."""
+
+    def __init__(self, mesh: DeviceMesh, voxel_size: float) -> None:
+        self.mesh, self.voxel_size = mesh, voxel_size
+        low, high = (np.array(list(corner)) / voxel_size - 0.5 for corner in (mesh.lower, mesh.upper))
+        # one voxel more on each side: no rounding of the corners leaves one out
+        self.first = np.ceil(low).astype(int) - 1
+        self.extent = np.maximum(np.floor(high).astype(int) - self.first + 2, 0)
+        self.inside: wp.array | None = None
+
+    @classmethod
+    def of(cls, mesh: DeviceMesh, voxel_size: float, limit: int) -> _Grid:
+        """The grid, every voxel classified beforehand where there are no more than ``limit``."""
+        grid = cls(mesh, voxel_size)
+        if grid.extent.prod() <= limit:
+            grid.inside = grid.classify()
+        return grid
+
+    def classify(self) -> wp.array:
+        """1 for voxels whose centres are inside, uint8, shape [voxel].
+
+        A voxel without a surface near it is inside if the cube around it is: nothing lies between the two centres.
+        Where the winding number decides, inside and outside can meet without a surface, so each voxel is searched.
+        """
+        if self.mesh.sign_method != "normal":
+            return self._mark(self.extent, 1, FAR_DISTANCE, None)
+        cubes = self._mark(-(-self.extent // CUBE), CUBE, FAR_DISTANCE, None)
+        half_diagonal = 0.5 * np.sqrt(3.0) * CUBE * self.voxel_size
+        return self._mark(self.extent, 1, float(half_diagonal), cubes)
+
+    def _mark(self, extent: np.ndarray, stride: int, reach: float, cubes: wp.array | None) -> wp.array:
+        """1 for cubes of ``stride`` voxels whose centres are inside, uint8, shape [cube]."""
+        total, device = int(extent.prod()), self.mesh.device
+        inside = _empty(total, wp.uint8, device)
+        first, shape, parent = (wp.vec3i(*map(int, v)) for v in (self.first, extent, -(-extent // CUBE)))
+        for start in range(0, total, CELLS_AT_ONCE):
+            count = min(CELLS_AT_ONCE, total - start)
+            points = _empty((1, count), wp.vec3, device)
+            place = [first, shape, stride, start, self.voxel_size]
+            wp.launch(kernels.grid_centers, dim=count, inputs=place, outputs=[points], device=device)
+            distance, _ = _signed_distance(self.mesh, points, reach)
+            kernel, given = kernels.mark_inside, [distance]
+            if cubes is not None:
+                kernel = kernels.mark_near_or_like_cube
+                given = [distance, cubes, shape, parent, CUBE, start, FAR_DISTANCE]
+            wp.launch(kernel, dim=count, inputs=given, outputs=[inside[start : start + count]], device=device)
+        return inside
+
+    def count_inside(self, points: wp.array, grasp: wp.array, count_out: wp.array) -> None:
+        """Add the voxel centres [1, point] that are inside to the count of their grasps [point]."""
+        if self.inside is None:
+            kernel, given = kernels.count_inside, [_signed_distance(self.mesh, points, FAR_DISTANCE)[0], grasp]
+        else:
+            block = wp.vec3i(*map(int, self.first)), wp.vec3i(*map(int, self.extent))
+            kernel, given = kernels.count_marked, [self.inside, *block, points, grasp, self.voxel_size]
+        wp.launch(kernel, dim=grasp.shape[0], inputs=given, outputs=[count_out], device=self.mesh.device)
+
+
+def _shared_voxels(solid: _Solid, grid: _Grid, pose: Pose) -> np.ndarray:
     """Voxel centres inside hand and object, shape (N,)."""
     links = solid.place(pose)
     count = wp.zeros(len(pose), dtype=int, device=solid.device)
-    first, extent = _voxel_boxes(solid, mesh, links, voxel_size)
+    first, extent = _voxel_boxes(solid, grid.mesh, links, grid.voxel_size)
     cells = extent.numpy().astype(np.int64).reshape(-1, 3).prod(axis=1)
     begin = np.concatenate([[0], np.cumsum(cells)])
-    if begin[-1] == 0:
-        return count.numpy()
     device_begin = wp.array(begin, dtype=wp.int64, device=solid.device)
     for start in range(0, int(begin[-1]), CELLS_AT_ONCE):
         dim = min(CELLS_AT_ONCE, int(begin[-1]) - start)
-        points, grasp = _hand_voxels(solid, links, (first, extent, device_begin), start, dim, voxel_size)
+        points, grasp = _hand_voxels(solid, links, (first, extent, device_begin), start, dim, grid.voxel_size)
         if len(grasp):
-            distance, _ = _signed_distance(mesh, points, FAR_DISTANCE)
-            wp.launch(
-                kernels.count_inside, dim=len(grasp), inputs=[distance, grasp], outputs=[count], device=solid.device
-            )
+            grid.count_inside(points, grasp, count)
     return count.numpy()
 
 
