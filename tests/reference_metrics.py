@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.optimize import linprog
 from scipy.spatial import ConvexHull, QhullError
@@ -86,3 +88,65 @@ def support_linf(points: np.ndarray, direction: np.ndarray, edge_count: int) -> 
     """Support of the sum over contacts of the hulls of the origin and their points (C * edge_count, 6)."""
     along = (direction @ points.T).reshape(len(direction), -1, edge_count)
     return np.maximum(along.max(axis=2), 0.0).sum(axis=1)
+
+
+def friction_program(
+    position: np.ndarray,
+    normal: np.ndarray,
+    force: np.ndarray,
+    *,
+    friction_coefficient: float,
+    center: np.ndarray,
+    torque_length: float,
+    weights: str,
+    slack_weight: float,
+) -> float:
+    """V of the q-score of one grasp by Clarabel, in three-vectors of friction that are held across the normals.
+
+    Variables: friction y (C, 3) as a share of the total force, sizes t (C), slack s (6) and its size.
+    """
+    import importlib
+
+    from scipy.sparse import csc_matrix, vstack
+
+    clarabel: Any = importlib.import_module("clarabel")
+    count = len(position)
+    share = force / force.sum()
+    weight = share if weights == "force" else np.full(count, 1.0 / count)
+    cross = [np.cross(p - center, np.eye(3)).T / torque_length for p in position]
+    balance = np.hstack([np.vstack([np.eye(3), c]) for c in cross])
+    net = sum(s * np.concatenate([n, c @ n]) for s, n, c in zip(share, normal, cross, strict=True))
+    across = np.zeros((count, 3 * count))
+    for i, n in enumerate(normal):
+        across[i, 3 * i : 3 * i + 3] = n
+    rows, bounds, cones = [], [], []
+
+    def add(block: np.ndarray, right: np.ndarray, cone: object) -> None:
+        rows.append(csc_matrix(block))
+        bounds.append(right)
+        cones.append(cone)
+
+    size = 4 * count + 7
+    pick = np.eye(size)
+    equalities = np.zeros((6 + count, size))
+    equalities[:6, : 3 * count], equalities[:6, 4 * count : -1], equalities[6:, : 3 * count] = (
+        balance,
+        np.eye(6),
+        across,
+    )
+    add(equalities, np.concatenate([-np.asarray(net), np.zeros(count)]), clarabel.ZeroConeT(6 + count))
+    for i in range(count):
+        friction = pick[3 * i : 3 * i + 3]
+        add(-np.vstack([pick[3 * count + i], friction]), np.zeros(4), clarabel.SecondOrderConeT(4))
+        limit = np.array([friction_coefficient * share[i], 0.0, 0.0, 0.0])
+        add(-np.vstack([np.zeros(size), friction]), limit, clarabel.SecondOrderConeT(4))
+    add(-np.vstack([pick[-1], pick[4 * count : -1]]), np.zeros(7), clarabel.SecondOrderConeT(7))
+    cost = np.zeros(size)
+    cost[3 * count : 4 * count] = weight / (friction_coefficient * share)
+    cost[-1] = slack_weight
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    zero = csc_matrix((size, size))
+    matrix = csc_matrix(vstack(rows))
+    solution = clarabel.DefaultSolver(zero, cost, matrix, np.concatenate(bounds), cones, settings).solve()
+    return float(solution.obj_val)

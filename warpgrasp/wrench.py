@@ -110,9 +110,7 @@ def read_contacts(contact_position: Any, contact_normal: Any, *, center: Any, to
     arm = np.where(present[..., None], (position - origin[:, None]) / length[:, None, None], 0.0)
     unit = np.where(present[..., None], normal, 0.0)
     unit /= np.where(present, np.linalg.norm(unit, axis=2), 1.0)[..., None]
-    return Contacts(
-        *(np.take_along_axis(a, order[..., None], axis=1) for a in (arm, unit)), _take(present, order), order
-    )
+    return Contacts(_take(arm, order[..., None]), _take(unit, order[..., None]), _take(present, order), order)
 
 
 def per_grasp(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -251,7 +249,7 @@ def wrench_space(
     summed: bool = False,
     device: str = "cpu",
 ) -> Any:
-    """The device's view (``WrenchSpace``) of wrenches (N, C, 4, 6) of the first ``count`` (N,) contacts, with edges (E, 2)."""
+    """The device's ``WrenchSpace``: wrenches (N, C, 4, 6) of the first ``count`` (N,) contacts, with edges (E, 2)."""
     space: Any = WrenchSpace()
     space.wrench = wp.array(wrench, dtype=Vec6, device=device)
     space.contact_count = wp.array(count, dtype=int, device=device)
