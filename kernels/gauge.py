@@ -11,6 +11,7 @@ import warp as wp
 wp.set_module_options({"enable_backward": False})
 
 Vec6 = wp.types.vector(6, wp.float64)
+Mat46 = wp.types.matrix((4, 6), wp.float64)
 Mat66 = wp.types.matrix((6, 6), wp.float64)
 
 FAR = wp.constant(wp.float64(1.0e7))
@@ -21,8 +22,8 @@ FAR = wp.constant(wp.float64(1.0e7))
 class WrenchSpace:
     """The contact wrenches of all grasps, torques divided by a length."""
 
-    wrench: wp.array3d[Vec6]
-    """Normal, friction along the first and the second tangent, torsion, shape [grasp, contact, 4]."""
+    wrench: wp.array2d[Mat46]
+    """In rows: normal, friction along the first and the second tangent, torsion, shape [grasp, contact]."""
 
     contact_count: wp.array[int]
     """Contacts of each grasp; they stand first, shape [grasp]."""
@@ -70,26 +71,21 @@ def edge_direction(edge: wp.array[wp.vec2d], slope: wp.vec2d):
 
 
 @wp.func
-def contact_support(space: WrenchSpace, grasp: int, contact: int, y: Vec6):
-    """The wrench of one contact with unit normal force that goes furthest along y."""
-    normal = space.wrench[grasp, contact, 0]
-    first = space.wrench[grasp, contact, 1]
-    second = space.wrench[grasp, contact, 2]
-    torsion = space.wrench[grasp, contact, 3]
-    slope = wp.vec2d(wp.dot(first, y), wp.dot(second, y))
-    direction = edge_direction(space.edge, slope)
-    turn = wp.dot(torsion, y)
-    if wp.abs(turn) > wp.dot(direction, slope):
-        return normal + wp.sign(turn) * torsion
-    return normal + direction[0] * first + direction[1] * second
+def contact_weights(edge: wp.array[wp.vec2d], along: wp.vec4d):
+    """Weights of the four rows of a contact in its wrench that goes furthest, from how far each row goes."""
+    one = wp.float64(1.0)
+    slope = wp.vec2d(along[1], along[2])
+    direction = edge_direction(edge, slope)
+    if wp.abs(along[3]) > wp.dot(direction, slope):
+        return wp.vec4d(one, wp.float64(0.0), wp.float64(0.0), wp.sign(along[3]))
+    return wp.vec4d(one, direction[0], direction[1], wp.float64(0.0))
 
 
 @wp.func
-def reach(space: WrenchSpace, grasp: int, contact: int, y: Vec6):
-    """Upper bound of how far the wrenches of one contact go along y: exact for circular cones."""
-    slope = wp.vec2d(wp.dot(space.wrench[grasp, contact, 1], y), wp.dot(space.wrench[grasp, contact, 2], y))
-    turn = wp.abs(wp.dot(space.wrench[grasp, contact, 3], y))
-    return wp.dot(space.wrench[grasp, contact, 0], y) + wp.max(wp.length(slope), turn)
+def reach(along: wp.vec4d):
+    """Upper bound of how far the wrenches of one contact go: exact for circular cones."""
+    friction = along[1] * along[1] + along[2] * along[2]
+    return along[0] + wp.sqrt(wp.max(friction, along[3] * along[3]))
 
 
 @wp.func
@@ -100,15 +96,16 @@ def support(space: WrenchSpace, grasp: int, y: Vec6):
         best = wp.float64(0.0)
     wrench = Vec6()
     for contact in range(space.contact_count[grasp]):
-        if reach(space, grasp, contact, y) > best:
-            trial = contact_support(space, grasp, contact, y)
-            value = wp.dot(trial, y)
+        along = space.wrench[grasp, contact] @ y
+        if reach(along) > best:
+            weights = contact_weights(space.edge, along)
+            value = wp.dot(weights, along)
             if value > best:
                 if space.summed == 1:
-                    wrench += trial
+                    wrench += weights @ space.wrench[grasp, contact]
                 else:
                     best = value
-                    wrench = trial
+                    wrench = weights @ space.wrench[grasp, contact]
     return wrench - space.shift[grasp]
 
 

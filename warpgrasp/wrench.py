@@ -9,7 +9,7 @@ import numpy as np
 import warp as wp
 
 from .errors import OptionError, ShapeError, WarpgraspError
-from .kernels.gauge import Vec6, WrenchSpace
+from .kernels.gauge import Mat46, Vec6, WrenchSpace
 
 UNIT_TOLERANCE = 1.0e-3
 """How far the length of a contact normal may be from one."""
@@ -251,7 +251,7 @@ def wrench_space(
 ) -> Any:
     """The device's ``WrenchSpace``: wrenches (N, C, 4, 6) of the first ``count`` (N,) contacts, with edges (E, 2)."""
     space: Any = WrenchSpace()
-    space.wrench = wp.array(wrench, dtype=Vec6, device=device)
+    space.wrench = wp.array(wrench, dtype=Mat46, device=device)
     space.contact_count = wp.array(count, dtype=int, device=device)
     space.edge = wp.array(edge, dtype=wp.vec2d, device=device)
     space.shift = wp.array(np.zeros((len(wrench), 6)) if shift is None else shift, dtype=Vec6, device=device)
