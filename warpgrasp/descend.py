@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from .distance import DeviceMesh
+from .finish import object_points
 from .hand import Hand
 from .mesh import ObjectMesh
 from .model import HandModel, hand_model
 from .optimize import Descent
 from .options import Recipe, Stage
 from .pose import Pose, concatenate
-from .surface import grasping_links, sample_triangles, surface_points
+from .surface import grasping_links, surface_points
 
 GPU_BATCH = 4096
 """Grasps that are optimized at once on a GPU."""
@@ -26,11 +27,6 @@ CPU_BATCH = 256
 
 ProgressCallback = Callable[[int, int], None]
 """Called with the work done and the work in all; from several threads on a CPU."""
-
-
-def object_points(obj: ObjectMesh, count: int) -> np.ndarray:
-    """Points spread by area over the object [m], shape (count, 3)."""
-    return sample_triangles(obj.vertices[obj.faces], count)[1]
 
 
 def descend(

@@ -11,27 +11,21 @@ import numpy as np
 import warp as wp
 
 from . import device as devices
-from . import hands
-from .descend import ProgressCallback, descend, object_points
+from .descend import ProgressCallback, descend
 from .distance import DeviceMesh
 from .errors import OptionError
+from .finish import check_model, finish
 from .hand import Hand
 from .hand_file import load_hand
 from .initialize import back_off, starting_poses
-from .label import Limits, measure, reasons, residuals
+from .label import Limits
 from .mesh import ObjectMesh, load_object
-from .model import hand_model
 from .options import Recipe
 from .options import recipe as find_recipe
-from .phases import pregrasp, squeeze
 from .result import Grasps
-from .surface import surface_points
 
 if TYPE_CHECKING:
     import trimesh
-
-CHECK_POINTS = 4096
-"""Points of the hand, and of the object, that the labels are measured with."""
 
 
 def synthesize(
@@ -84,8 +78,7 @@ def synthesize(
     obj = load_object(mesh, scale=scale)
     begin = time.perf_counter()
 
-    device_mesh = DeviceMesh(obj, target)
-    check = hand_model(hand, surface_points(hand, CHECK_POINTS, even=False, device=target), target)
+    device_mesh, check = DeviceMesh(obj, target), check_model(hand, target)
     start = starting_poses(
         hand,
         obj,
@@ -95,40 +88,9 @@ def synthesize(
         rng=np.random.default_rng(seed),
     )
     start = back_off(check, device_mesh, start)
-    grasp, loss = descend(hand, obj, device_mesh, start, chosen, points, on_progress)
-
-    before, clearance = pregrasp(check, device_mesh, grasp)
-    measurement = measure(check, device_mesh, object_points(obj, CHECK_POINTS), grasp)
-    metrics = {
-        "penetration_depth_m": measurement.penetration_depth,
-        "self_penetration_depth_m": measurement.self_penetration_depth,
-        "links_in_contact_2mm": measurement.links_in_contact(),
-        "wrench_residual_mu02": residuals(measurement, obj),
-        "pregrasp_clearance_m": clearance,
-        "loss": loss,
-    }
-    reason = reasons(hand, metrics, limits or Limits())
-    seconds = time.perf_counter() - begin
-
-    order = np.lexsort((metrics["wrench_residual_mu02"], reason != ""))
-    grasps = Grasps(
-        joint_names=hand.joint_names,
-        wrist_position=grasp.wrist_position,
-        wrist_quaternion=grasp.wrist_quaternion,
-        joint_position=grasp.joint_position,
-        pregrasp=before,
-        squeeze=squeeze(hand, grasp, before),
-        valid=reason == "",
-        reason=reason,
-        metrics=metrics,
-        hand_source=_source(hand),
-        hand_hash=hand.hash,
-        object_name=obj.name,
-        object_vertices=obj.vertices,
-        object_faces=obj.faces,
-        info=_info(chosen, seed, points, target, seconds),
-    )[order]
-    grasps.hand, grasps.object = hand, obj
+    pose, loss = descend(hand, obj, device_mesh, start, chosen, points, on_progress)
+    grasps = finish(check, obj, device_mesh, pose, loss, limits=limits, info=_info(chosen, seed, points, target))
+    grasps.info["seconds"] = round(time.perf_counter() - begin, 3)
     return grasps[grasps.valid] if valid_only else grasps
 
 
@@ -138,13 +100,7 @@ def _require_whole(least: int, **values: int) -> None:
             raise OptionError(f"{name} must be a whole number of at least {least}, got {value!r}")
 
 
-def _source(hand: Hand) -> str:
-    """What loads this hand again: its bundled name, or the path of its file."""
-    bundled = hands.folder() / hand.name / "hand.urdf"
-    return hand.name if hand.path == bundled else str(hand.path)
-
-
-def _info(recipe: Recipe, seed: int, points: int, device: str, seconds: float) -> dict[str, object]:
+def _info(recipe: Recipe, seed: int, points: int, device: str) -> dict[str, object]:
     from . import __version__
 
     return {
@@ -152,7 +108,6 @@ def _info(recipe: Recipe, seed: int, points: int, device: str, seconds: float) -
         "seed": seed,
         "points": points,
         "device": device,
-        "seconds": round(seconds, 3),
         "warpgrasp": __version__,
         "warp": wp.__version__,
     }

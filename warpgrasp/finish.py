@@ -1,0 +1,89 @@
+"""From poses to labelled grasps: pregrasp and squeeze, measurements, labels, order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import hands
+from .distance import DeviceMesh
+from .hand import Hand
+from .label import Limits, measure, reasons, residuals
+from .mesh import ObjectMesh
+from .model import HandModel, hand_model
+from .phases import pregrasp, squeeze
+from .pose import Pose
+from .result import Grasps
+from .surface import sample_triangles, surface_points
+
+CHECK_POINTS = 4096
+"""Points of the hand, and of the object, that the labels are measured with."""
+
+
+def check_model(hand: Hand, device: str) -> HandModel:
+    """The hand with many points on all its links, for measuring."""
+    return hand_model(hand, surface_points(hand, CHECK_POINTS, even=False, device=device), device)
+
+
+def object_points(obj: ObjectMesh, count: int) -> np.ndarray:
+    """Points spread by area over the object [m], shape (count, 3)."""
+    return sample_triangles(obj.vertices[obj.faces], count)[1]
+
+
+def finish(
+    check: HandModel,
+    obj: ObjectMesh,
+    mesh: DeviceMesh,
+    grasp: Pose,
+    loss: np.ndarray,
+    *,
+    limits: Limits | None = None,
+    info: dict[str, object] | None = None,
+) -> Grasps:
+    """Add the other phases to N poses, measure and label them, and put the best first.
+
+    Args:
+        check: The hand, as :func:`check_model` gives it.
+        obj: The object.
+        mesh: The same object on the device.
+        grasp: Wrist and joints at the grasp.
+        loss: What the search was left with, shape (N,).
+        limits: What a valid grasp may not exceed.
+        info: How the grasps were made, kept with them.
+    """
+    hand = check.hand
+    before, clearance = pregrasp(check, mesh, grasp)
+    measurement = measure(check, mesh, object_points(obj, CHECK_POINTS), grasp)
+    metrics = {
+        "penetration_depth_m": measurement.penetration_depth,
+        "self_penetration_depth_m": measurement.self_penetration_depth,
+        "links_in_contact_2mm": measurement.links_in_contact(),
+        "wrench_residual_mu02": residuals(measurement, obj),
+        "pregrasp_clearance_m": clearance,
+        "loss": loss,
+    }
+    reason = reasons(hand, metrics, limits or Limits())
+    grasps = Grasps(
+        joint_names=hand.joint_names,
+        wrist_position=grasp.wrist_position,
+        wrist_quaternion=grasp.wrist_quaternion,
+        joint_position=grasp.joint_position,
+        pregrasp=before,
+        squeeze=squeeze(hand, grasp, before),
+        valid=reason == "",
+        reason=reason,
+        metrics=metrics,
+        hand_source=_source(hand),
+        hand_hash=hand.hash,
+        object_name=obj.name,
+        object_vertices=obj.vertices,
+        object_faces=obj.faces,
+        info=info or {},
+    )[np.lexsort((metrics["wrench_residual_mu02"], reason != ""))]
+    grasps.hand, grasps.object = hand, obj
+    return grasps
+
+
+def _source(hand: Hand) -> str:
+    """What loads this hand again: its bundled name, or the path of its file."""
+    bundled = hands.folder() / hand.name / "hand.urdf"
+    return hand.name if hand.path == bundled else str(hand.path)
