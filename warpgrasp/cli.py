@@ -1,4 +1,4 @@
-"""The command line: ``warpgrasp synthesize`` and ``warpgrasp hands``.
+"""The command line: ``warpgrasp synthesize``, ``warpgrasp hands`` and ``warpgrasp bench``.
 
 Nothing heavy is imported at the top, so that ``--help`` and wrong arguments are answered at once.
 """
@@ -81,6 +81,14 @@ def make_parser() -> argparse.ArgumentParser:
             description="List the bundled hands, or show what was read and inferred for one hand.",
         )
     )
+    add_bench(
+        commands.add_parser(
+            "bench",
+            help="measure recipes on many objects and hands",
+            description="Find grasps with every recipe, hand and object of a suite, and judge them all alike. "
+            "A run that was stopped goes on where it was.",
+        )
+    )
     return parser
 
 
@@ -110,6 +118,23 @@ def add_hands(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preview", type=Path, metavar="FILE.png", help="file for a picture of the inspected hand")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=lambda options: run_hands(parser, options))
+
+
+def add_bench(parser: argparse.ArgumentParser) -> None:
+    """Options of ``warpgrasp bench``."""
+    add = parser.add_argument
+    add("suite", metavar="SUITE", help="primitives, or with --objects: ycb, egad, normalized")
+    add("--hands", nargs="+", required=True, metavar="HAND", help="bundled hands, or paths of .urdf or .xml files")
+    recipes = ["default", "random-closing", "annealing"]
+    add("--recipes", nargs="+", default=recipes, metavar="RECIPE", help=f"(default: {' '.join(recipes)})")
+    add("--count", type=positive_integer, default=16, help="grasps per object, hand and recipe (default: %(default)s)")
+    add("--seed", type=natural_number, default=0, help="equal seeds give equal grasps (default: %(default)s)")
+    add("--protocols", nargs="+", default=["fc6"], metavar="PROTOCOL", help="physics tests (default: fc6)")
+    add("--objects", type=Path, metavar="FOLDER", help="folder with manifest.json and meshes")
+    add("--device", help="Warp device, such as cpu or cuda:0 (default: the first GPU, else the CPU)")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for results.json, table.md, plots and cells/")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(run=run_bench)
 
 
 def run_synthesize(options: argparse.Namespace) -> None:
@@ -267,6 +292,39 @@ def run_hands(parser: argparse.ArgumentParser, options: argparse.Namespace) -> N
         print("\n".join(hand_summary(hand)))
         if options.preview:
             print(f"\nwrote {options.preview}")
+
+
+def run_bench(options: argparse.Namespace) -> None:
+    """``warpgrasp bench``."""
+    start_warp()
+    from tqdm import tqdm
+
+    from . import bench, bench_report, device
+
+    settings = bench.Settings(
+        suite=options.suite,
+        hands=tuple(options.hands),
+        recipes=tuple(options.recipes),
+        count=options.count,
+        seed=options.seed,
+        protocols=tuple(options.protocols),
+        objects=options.objects,
+        device=options.device,
+    )
+    device.choose(options.device)
+    bench.check_folder(options.out)
+    hidden = options.quiet or not sys.stderr.isatty()
+    with Progress(shown=False) as progress, tqdm(unit="cell", disable=hidden, leave=False) as bar:
+
+        def show(done: int, total: int, row: dict) -> None:
+            bar.total = total
+            bar.set_description(f"{row['hand']} {row['recipe']} {row['object']}", refresh=False)
+            bar.update(done - bar.n)
+
+        rows = bench.run(settings, options.out, on_cell=show, on_progress=progress)
+        table = bench_report.write_report(rows, settings, options.out)
+    if not options.quiet:
+        print(table)
 
 
 def hand_row(hand: Hand) -> dict:
