@@ -1,6 +1,6 @@
 """How fast and how exact are the analytic metrics? Epsilon against qhull, throughput, and the q-score's bounds.
 
-Run ``python benchmarks/metrics.py``; it takes about four minutes on two cores and writes
+Run ``python benchmarks/metrics.py``; it takes about two minutes on two free cores and writes
 ``benchmarks/results/metrics.md``. Contacts are random points in clusters, like fingers, on a sphere, an ellipsoid and
 a box, with their exact normals.
 """
@@ -143,8 +143,8 @@ def throughput(count: int) -> list[str]:
     lines = [
         "## Throughput, 32 contacts",
         "",
-        "Epsilon with its proof, tolerance 1e-4. All cores are used for epsilon, so on a machine that does nothing else "
-        "it takes its CPU seconds divided by the number of cores.",
+        "Epsilon with its proof, tolerance 1e-4. All cores are used for epsilon, so on a machine that does nothing "
+        "else it takes its CPU seconds divided by the number of cores.",
         "",
         "| function | grasps | seconds | CPU seconds | grasps per CPU second |",
         "|---|---|---|---|---|",
