@@ -14,9 +14,9 @@ import torch
 import warp as wp
 
 from warpgrasp import metrics
-from warpgrasp.errors import OptionError, ShapeError
+from warpgrasp.errors import ContactError, OptionError, ShapeError
 from warpgrasp.kernels import gauge as gauge_kernels
-from warpgrasp.wrench import ContactError, edge_directions, tangents, wrench_space
+from warpgrasp.wrench import edge_directions, tangents, wrench_space
 
 COVERED_HERE = {
     "epsilon_L1": 25,

@@ -10,9 +10,8 @@ import pytest
 import reference_metrics as reference
 import torch
 
-from warpgrasp.errors import OptionError, ShapeError
+from warpgrasp.errors import ContactError, OptionError, ShapeError
 from warpgrasp.qscore import qscore
-from warpgrasp.wrench import ContactError
 
 CASE_COUNT = 23
 

@@ -8,6 +8,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .errors import ContactError as ContactError
 from .errors import DeviceError as DeviceError
 from .errors import FileFormatError as FileFormatError
 from .errors import HandError as HandError
@@ -19,6 +20,7 @@ from .errors import WarpgraspError as WarpgraspError
 
 if TYPE_CHECKING:
     from .distance import signed_distance as signed_distance
+    from .evaluation import evaluate as evaluate
     from .hand import Hand as Hand
     from .hand_file import load_hand as load_hand
     from .mesh import ObjectMesh as ObjectMesh
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from .pose import Pose as Pose
     from .result import Grasps as Grasps
     from .result import load_grasps as load_grasps
+    from .spread import diversity as diversity
     from .synthesis import synthesize as synthesize
 
 __version__ = "0.1.0"
@@ -38,6 +41,8 @@ _LAZY = {
     "ObjectMesh": "mesh",
     "Pose": "pose",
     "Recipe": "options",
+    "diversity": "spread",
+    "evaluate": "evaluation",
     "load_grasps": "result",
     "load_hand": "hand_file",
     "load_object": "mesh",

@@ -11,25 +11,24 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .baselines import BASELINES
+from .baselines import BASELINES, AnnealingOptions
 from .bench_suites import Entry, suite
 from .descend import ProgressCallback
-from .diversity import diversity
 from .errors import FileFormatError, OptionError, WarpgraspError
-from .evaluate import evaluate
+from .evaluation import evaluate
 from .hand import Hand
 from .hand_file import load_hand
 from .mesh import ObjectMesh
-from .options import RECIPES
 from .options import recipe as find_recipe
 from .physics.protocols import find_protocol
 from .result import Grasps
+from .spread import diversity
 from .synthesis import synthesize
 from .validate import validate
 
@@ -167,7 +166,7 @@ def cell_key(settings: Settings, name: str, obj: ObjectMesh, hand: Hand, recipe:
         "object": obj.content_hash,
         "hand": hand.hash,
         "recipe": recipe,
-        "recipe_settings": asdict(find_recipe(recipe)) if recipe in RECIPES else {},
+        "recipe_settings": recipe_settings(recipe),
         "count": settings.count,
         "seed": settings.seed,
         "device": settings.device,
@@ -175,6 +174,13 @@ def cell_key(settings: Settings, name: str, obj: ObjectMesh, hand: Hand, recipe:
         "version": __version__,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def recipe_settings(name: str) -> dict[str, Any]:
+    """The numbers behind a recipe or baseline."""
+    if name in BASELINES:
+        return asdict(AnnealingOptions()) if name == "annealing" else {}
+    return asdict(find_recipe(name))
 
 
 def read_cell(path: Path, key: str, count: int) -> dict[str, Any] | None:
@@ -231,8 +237,6 @@ def find(
     """Grasps of a cell by its recipe or baseline; ``short`` does as few steps as there can be."""
     common = {"count": count, "seed": seed, "device": device, "on_progress": on_progress}
     if cell.recipe in BASELINES:
-        from .baselines import AnnealingOptions
-
         options = {"options": AnnealingOptions(steps=2)} if short and cell.recipe == "annealing" else {}
         return BASELINES[cell.recipe](cell.hand, cell.obj, **common, **options)
     return synthesize(cell.hand, cell.obj, recipe=cell.recipe, iterations=4 if short else None, **common)
@@ -311,8 +315,3 @@ def _check_recipe(name: str) -> None:
             find_recipe(name)
         except OptionError as error:
             raise OptionError(f"{error}; baselines: {', '.join(BASELINES)}") from error
-
-
-def known_recipes() -> Sequence[str]:
-    """Names of all recipes and baselines."""
-    return (*RECIPES, *BASELINES)

@@ -56,6 +56,10 @@ class MeshError(WarpgraspError, ValueError):
         super().__init__(f"{path}: {problem}")
 
 
+class ContactError(WarpgraspError, ValueError):
+    """A contact cannot be used; the message names the grasp and the contact."""
+
+
 class FileFormatError(WarpgraspError, ValueError):
     """A file is missing, damaged or not what its name says."""
 

@@ -290,7 +290,8 @@ def _level_tangents(contacts: Contacts) -> np.ndarray:
     """Unit (-n_y, n_x, 0), or x where that vanishes, in the order of the input, shape (N, C, 3)."""
     x, y = contacts.normal[..., 0], contacts.normal[..., 1]
     tangent = np.stack([-y, x, np.zeros_like(x)], axis=-1)
-    tangent[np.linalg.norm(tangent, axis=-1) <= 1.0e-8] = [1.0, 0.0, 0.0]
+    length = np.linalg.norm(tangent, axis=-1, keepdims=True)
+    tangent = np.where(length <= 1.0e-8, [1.0, 0.0, 0.0], tangent / np.maximum(length, 1.0e-8))
     out = np.empty_like(tangent)
     np.put_along_axis(out, contacts.order[..., None], tangent, axis=1)
     return out

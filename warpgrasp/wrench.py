@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 import warp as wp
 
-from .errors import OptionError, ShapeError, WarpgraspError
+from .errors import ContactError, OptionError, ShapeError
 from .kernels.gauge import Mat46, Vec6, WrenchSpace
 
 UNIT_TOLERANCE = 1.0e-3
@@ -17,10 +17,6 @@ UNIT_TOLERANCE = 1.0e-3
 EdgeForce = Literal["unit_normal", "unit"]
 """What has size one in an edge of a friction cone: its normal part (GraspIt!, Dex-Net, DexGraspNet), or the whole force
 (FRoGGeR)."""
-
-
-class ContactError(WarpgraspError, ValueError):
-    """A contact cannot be used; the message names the grasp and the contact."""
 
 
 class Edges(TypedDict, total=False):

@@ -114,8 +114,7 @@ def torque_length(obj: ObjectMesh) -> float:
 def _contacts(geometry: Geometry, reach: float) -> tuple[np.ndarray, np.ndarray]:
     """Points on the object [m] and unit normals into it, NaN for links out of reach, both of shape (N, L, 3)."""
     near = (geometry.contact_distance <= reach)[..., None]
-    # The normals come from float32: the last digits are noise, and a tangent made of nothing but noise is refused.
-    position, normal = geometry.contact_position, np.round(geometry.contact_normal, 5)
+    position, normal = geometry.contact_position, geometry.contact_normal
     length = np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
     return np.where(near, position, np.nan), np.where(near, normal / length, np.nan)
 

@@ -8,10 +8,10 @@ from random_hand import random_hand, unit
 from scipy.spatial.transform import Rotation
 
 import warpgrasp
-from warpgrasp.diversity import diversity, keypoints, pca_shares, rms_angle, rms_distance
 from warpgrasp.hand import Hand
 from warpgrasp.hand_file import load_hand
 from warpgrasp.pose import Pose
+from warpgrasp.spread import diversity, keypoints, pca_shares, rms_angle, rms_distance
 
 
 def scattered(rng: np.random.Generator, hand: Hand, count: int) -> Pose:
