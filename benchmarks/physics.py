@@ -49,7 +49,8 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(
         f"# fc6: share of grasps that hold, and time\n\n{platform.processor() or platform.machine()}, one core, "
-        f"MuJoCo {mujoco().__version__}, warpgrasp {warpgrasp.__version__}, {options.count} grasps per row.\n\n"
+        f"MuJoCo {mujoco().__version__}, warpgrasp {warpgrasp.__version__}, {options.count} grasps per row. "
+        "Seconds are processor time. Half step changes: labels that differ at a time step of 2 ms.\n\n"
         + "\n".join([HEADER, "|" + " --- |" * HEADER.count(" | ") + " --- |", *rows])
         + "\n"
     )

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import trimesh
-from physics_grasps import closing, mirrored, panda_grip
+from physics_grasps import closing, labelled, mirrored, panda_grip
 
 from warpgrasp.errors import FileFormatError, HandError, OptionError
 from warpgrasp.physics import scene
@@ -159,6 +159,19 @@ def test_gendex6_moves_a_free_object_by_less_than_its_name_says():
     moved = validate(panda_grip(away=0.5), "gendex6").metrics
     assert moved["gendex6_displacement_m"] == pytest.approx([0.037], abs=0.001)
     assert moved["success_gendex6"] == [0]
+
+
+def test_lift_holds_a_tall_box_gripped_from_above_and_not_without_friction():
+    grip = panda_grip()
+    turn = np.array([0.0, 1.0, 0.0, 0.0])
+    for pose in (grip.pregrasp, grip, grip.squeeze):
+        pose.wrist_position[:] *= [1.0, -1.0, -1.0]
+        pose.wrist_quaternion[:] = turn
+    tall = labelled(grip.hand, trimesh.creation.box((0.03, 0.04, 0.06)), grip.pregrasp, grip.pose, grip.squeeze)
+    held = validate(tall, "lift").metrics
+    assert held["success_lift"] == [1], held["lift_failure"]
+    slippery = dataclasses.replace(PROTOCOLS["lift"], name="slip", friction=(0.0, 0.0, 0.0))
+    assert validate(tall, slippery).metrics["success_slip"] == [0]
 
 
 def test_the_prefilter_says_why(balls):
