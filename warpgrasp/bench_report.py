@@ -335,7 +335,9 @@ def _draw_penetration(axes: Any, found: dict[tuple[str, str], list[Row]]) -> Non
         depth = np.sort(column(chosen, "penetration_depth_m"))
         depth = np.maximum(1e3 * depth[np.isfinite(depth)], 1e-3)
         axes.step(depth, 100 * np.arange(1, len(depth) + 1) / max(len(depth), 1), where="post", label=" ".join(key))
-    axes.set(xscale="log", xlabel="largest penetration, none drawn at 1 µm [mm]", ylabel="grasps up to it [%]", ylim=(0, 100))
+    axes.set(
+        xscale="log", xlabel="largest penetration, none drawn at 1 µm [mm]", ylabel="grasps up to it [%]", ylim=(0, 100)
+    )
     axes.legend(fontsize=7)
 
 
