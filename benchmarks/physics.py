@@ -23,7 +23,7 @@ from warpgrasp.physics.protocols import FC6
 from warpgrasp.physics.workers import judge
 from warpgrasp.pose import Pose
 from warpgrasp.result import Grasps
-from warpgrasp.validate import metrics, prepare
+from warpgrasp.validation import metrics, prepare
 
 OBJECTS = {"061_foam_brick": 1.0, "054_softball": 0.8, "011_banana": 1.0, "005_tomato_soup_can": 1.0}
 """File stem and scale."""

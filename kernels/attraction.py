@@ -17,6 +17,7 @@ def attraction(
     link_distance: wp.array2d[float],
     link_gradient: wp.array2d[wp.vec3],
     # Options:
+    margin: float,
     reach: float,
     self_weight: float,
     # Out:
@@ -28,17 +29,18 @@ def attraction(
 
     L = w_a min(max(d, 0), reach) / N + w_p min(d, 0)^2 + w_s s^2
 
-    with d the signed distance to the object and s <= 0 the one to the hand's other links.
+    with d the signed distance to the object less the margin and s <= 0 the one to the hand's other links.
 
     Launch: dim = (grasp, point).
 
     Args:
         schedule: Step scale, w_a [1/m] and w_p [1/m^2] of each iteration, shape [iteration, 3].
         iteration: The current iteration, shape [1].
-        distance: d [m], shape [grasp, point].
-        distance_gradient: Derivative of d with respect to the point, shape [grasp, point].
+        distance: Signed distance to the object [m], shape [grasp, point].
+        distance_gradient: Its derivative with respect to the point, shape [grasp, point].
         link_distance: s [m], shape [grasp, point].
         link_gradient: Derivative of s with respect to the point, shape [grasp, point].
+        margin: Distance to keep from the object [m].
         reach: Distance beyond which a point is not attracted [m].
         self_weight: w_s [1/m^2].
         point_loss_out: L, shape [grasp, point].
@@ -48,7 +50,7 @@ def attraction(
     grasp, point = wp.tid()
     attraction_weight = schedule[iteration[0], 1] / float(distance.shape[1])
     penetration_weight = schedule[iteration[0], 2]
-    d = distance[grasp, point]
+    d = distance[grasp, point] - margin
     loss = penetration_weight * d * d
     slope = 2.0 * penetration_weight * d
     if d > 0.0:

@@ -102,6 +102,7 @@ def test_point_loss_follows_the_schedule(iteration, rng, device):
             wp.array(gradient, dtype=wp.vec3, device=device),
             wp.array(own, dtype=float, device=device),
             wp.array(own_gradient, dtype=wp.vec3, device=device),
+            0.004,
             0.05,
             3e4,
         ],
@@ -109,7 +110,7 @@ def test_point_loss_follows_the_schedule(iteration, rng, device):
         device=device,
     )
     weights = (float(schedule[iteration, 1]), 0.05, float(schedule[iteration, 2]), 3e4)
-    d, s = distance.astype(float), own.astype(float)
+    d, s = distance.astype(float) - 0.004, own.astype(float)
     empty = np.zeros(0)
     expected = [reference.attraction_loss(d[g], s[g], empty, weights) for g in range(3)]
     np.testing.assert_allclose(out[0].numpy().sum(axis=1), expected, rtol=1e-5)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from warpgrasp import phases
 from warpgrasp.distance import DeviceMesh
 from warpgrasp.hand_file import load_hand
 from warpgrasp.mesh import load_object
@@ -27,22 +28,33 @@ def touching(hand):
     return Pose(np.zeros((2, 3)), np.array([[1.0, 0, 0, 0]] * 2), np.array([closed, hand.open_position]))
 
 
+def ball_before(palm_distance: float):
+    return trimesh.creation.icosphere(subdivisions=3, radius=0.025).apply_translation([palm_distance, 0.0, 0.04])
+
+
 def test_pregrasp_is_clear_and_near(hand, device):
-    ball = trimesh.creation.icosphere(subdivisions=3, radius=0.025).apply_translation([0.045, 0.0, 0.04])
-    model, mesh = (
-        hand_model(hand, surface_points(hand, 512, device=device), device),
-        DeviceMesh(load_object(ball), device),
-    )
+    model = hand_model(hand, surface_points(hand, 2048, device=device), device)
+    mesh = DeviceMesh(load_object(ball_before(0.045)), device)
     grasp = touching(hand)
+    assert clearance(model, mesh, grasp).max() < 0.005, "the case should need room"
     before, distance = pregrasp(model, mesh, grasp)
     np.testing.assert_allclose(distance, np.minimum(clearance(model, mesh, before), 0.02), atol=1e-6)
     assert distance.min() >= PREGRASP_CLEARANCE
-    for step in range(1, 17):
-        if np.allclose(retreat(hand, grasp, step).wrist_position[0], before.wrist_position[0]):
-            earlier = retreat(hand, grasp, step - 1)
-            assert step == 1 or clearance(model, mesh, earlier)[0] < PREGRASP_CLEARANCE, "the nearest clear one"
-            return
-    pytest.fail("the pregrasp is not on the way back")
+    assert np.linalg.norm(before.wrist_position - grasp.wrist_position, axis=1).max() < 0.03
+    assert np.abs(before.joint_position - grasp.joint_position).mean() < 0.3
+
+
+def test_pregrasp_goes_straight_back_where_lifting_off_does_not_clear(hand, device, monkeypatch):
+    monkeypatch.setattr(phases, "lift_off", lambda hand, mesh, grasp: grasp[np.arange(len(grasp))])
+    model = hand_model(hand, surface_points(hand, 512, device=device), device)
+    mesh = DeviceMesh(load_object(ball_before(0.045)), device)
+    grasp = touching(hand)
+    before, distance = pregrasp(model, mesh, grasp)
+    assert distance.min() >= PREGRASP_CLEARANCE
+    step = round(float(-(before.wrist_position[0] @ hand.palm.normal)) / 0.01)
+    np.testing.assert_allclose(before.joint_position[0], retreat(hand, touching(hand), step).joint_position[0])
+    earlier = retreat(hand, touching(hand), step - 1)
+    assert step == 1 or clearance(model, mesh, earlier)[0] < PREGRASP_CLEARANCE, "the nearest clear one"
 
 
 def test_retreat_moves_against_the_palm_and_opens(hand):

@@ -8,7 +8,7 @@ from physics_grasps import BOX_WIDTH, panda_grip
 
 from warpgrasp.errors import FileFormatError, OptionError
 from warpgrasp.physics.record import record
-from warpgrasp.validate import validate
+from warpgrasp.validation import validate
 
 
 def test_a_recording_shows_what_the_judge_saw(tmp_path):

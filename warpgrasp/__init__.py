@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .result import load_grasps as load_grasps
     from .spread import diversity as diversity
     from .synthesis import synthesize as synthesize
+    from .validation import validate as validate
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,7 @@ _LAZY = {
     "load_object": "mesh",
     "signed_distance": "distance",
     "synthesize": "synthesis",
+    "validate": "validation",
 }
 
 

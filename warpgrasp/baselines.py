@@ -20,7 +20,7 @@ from . import rotation
 from .descend import ProgressCallback
 from .distance import DeviceMesh
 from .errors import OptionError
-from .finish import CHECK_POINTS, check_model, finish, object_points
+from .finish import CHECK_POINTS, check_model, finish
 from .hand import Hand
 from .hand_file import load_hand
 from .initialize import approach, back_off, palm_transforms, starting_poses
@@ -32,7 +32,7 @@ from .pose import Pose
 from .proximity import find_proximity
 from .result import Grasps
 from .state import allocate
-from .surface import grasping_links, surface_points
+from .surface import grasping_links, object_points, surface_points
 
 if TYPE_CHECKING:
     import trimesh

@@ -30,7 +30,7 @@ from .physics.protocols import find_protocol
 from .result import Grasps
 from .spread import diversity
 from .synthesis import synthesize
-from .validate import validate
+from .validation import validate
 
 EPSILON = "epsilon_l1_mu05_edges8"
 """Ferrari and Canny's epsilon as ``evaluate`` measures it."""
@@ -66,7 +66,7 @@ class Settings:
     seed: int = 0
 
     protocols: tuple[str, ...] = ("fc6",)
-    """Physics tests, see :func:`warpgrasp.validate.validate`; those without a verdict only measure."""
+    """Physics tests, see :func:`warpgrasp.validate`; those without a verdict only measure."""
 
     objects: Path | None = None
     """Folder with ``manifest.json``."""

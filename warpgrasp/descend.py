@@ -10,14 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from .distance import DeviceMesh
-from .finish import object_points
 from .hand import Hand
 from .mesh import ObjectMesh
 from .model import HandModel, hand_model
 from .optimize import Descent
 from .options import Recipe, Stage
 from .pose import Pose, concatenate
-from .surface import grasping_links, surface_points
+from .surface import grasping_links, object_points, surface_points
 
 GPU_BATCH = 4096
 """Grasps that are optimized at once on a GPU."""
@@ -57,18 +56,20 @@ def descend(
     for stage in recipe.stages:
         skin = surface_points(hand, stage.density * points, links=grasping_links(hand), device=mesh.device)
         model = hand_model(hand, skin, mesh.device)
-        pose, loss = _run_stage(model, mesh, object_points(obj, stage.object_points), pose, stage, recipe, progress)
+        inner = object_points(obj, stage.object_points)
+        pose, loss = run_stage(model, mesh, inner, pose, stage, phong_alpha=recipe.phong_alpha, on_step=progress.add)
     return pose, loss
 
 
-def _run_stage(
+def run_stage(
     model: HandModel,
     mesh: DeviceMesh,
     object_point: np.ndarray,
     start: Pose,
     stage: Stage,
-    recipe: Recipe,
-    progress: _Progress,
+    *,
+    phong_alpha: float = 0.0,
+    on_step: Callable[[int], None] = lambda count: None,
 ) -> tuple[Pose, np.ndarray]:
     """One stage from every start, in batches.
 
@@ -80,10 +81,10 @@ def _run_stage(
     loss: list[np.ndarray] = []
     with ThreadPoolExecutor(workers) as pool:
         for batches in _rounds(start, workers, model.device):
-            descents = [Descent(model, mesh, object_point, b, stage, phong_alpha=recipe.phong_alpha) for b in batches]
+            descents = [Descent(model, mesh, object_point, b, stage, phong_alpha=phong_alpha) for b in batches]
             for descent in descents:
                 descent.capture()
-            list(pool.map(lambda descent: descent.run(lambda: progress.add(len(descent))), descents))
+            list(pool.map(lambda descent: descent.run(lambda: on_step(len(descent))), descents))
             ended += [descent.pose() for descent in descents]
             loss += [descent.state.loss() for descent in descents]
     return concatenate(ended), np.concatenate(loss)

@@ -13,7 +13,7 @@ from .model import HandModel, hand_model
 from .phases import pregrasp, squeeze
 from .pose import Pose
 from .result import Grasps
-from .surface import sample_triangles, surface_points
+from .surface import object_points, surface_points
 
 CHECK_POINTS = 4096
 """Points of the hand, and of the object, that the labels are measured with."""
@@ -22,11 +22,6 @@ CHECK_POINTS = 4096
 def check_model(hand: Hand, device: str) -> HandModel:
     """The hand with many points on all its links, for measuring."""
     return hand_model(hand, surface_points(hand, CHECK_POINTS, even=False, device=device), device)
-
-
-def object_points(obj: ObjectMesh, count: int) -> np.ndarray:
-    """Points spread by area over the object [m], shape (count, 3)."""
-    return sample_triangles(obj.vertices[obj.faces], count)[1]
 
 
 def finish(

@@ -131,6 +131,7 @@ class Descent:
                 state.distance_gradient,
                 state.self_distance,
                 state.self_distance_gradient,
+                self.stage.margin,
                 self.stage.reach,
                 self.stage.self_weight,
             ],

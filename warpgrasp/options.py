@@ -27,6 +27,9 @@ class Stage:
     attraction_weight: float = 200.0
     """Weight of the mean distance of the hand's points [1/m]."""
 
+    margin: float = 0.0
+    """Distance to keep from the object; 0 brings the hand to its surface [m]."""
+
     reach: float = 0.3
     """Distance beyond which a point is not attracted [m]."""
 

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
+from .descend import run_stage
 from .distance import DeviceMesh
 from .hand import Hand
 from .initialize import approach
-from .model import HandModel
+from .model import HandModel, hand_model
+from .options import Stage
 from .pose import Pose
 from .proximity import clearance
+from .surface import grasping_links, surface_points
 
 PREGRASP_CLEARANCE = 0.01
 """Least distance between the hand's points and the object at the pregrasp [m]."""
+
+LIFT_OFF = Stage(
+    iterations=100,
+    attraction_weight=0.0,
+    margin=0.013,
+    penetration_weight=1.0e4,
+    self_weight=1.0e4,
+    position_step=5.0e-4,
+    rotation_step=5.0e-3,
+)
+"""Push every point a little further than the clearance; neighbouring points keep the skin between them clear too."""
+
+LIFT_OFF_POINTS = 1024
 
 PREGRASP_STEPS = 16
 """Candidates on the way back from the grasp."""
@@ -34,14 +50,24 @@ def retreat(hand: Hand, grasp: Pose, step: int) -> Pose:
     return Pose(grasp.wrist_position - step * STEP_BACK * approach(hand, grasp), grasp.wrist_quaternion, joints)
 
 
-def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> tuple[Pose, np.ndarray]:
-    """The nearest candidate on the way back that is clear of the object, and its clearance [m], shape (N,).
+def lift_off(hand: Hand, mesh: DeviceMesh, grasp: Pose) -> Pose:
+    """The hand moved as little as it takes for its points to be clear of the object.
 
-    The clearance is cut off at ``CLEARANCE_REACH``. Where no candidate is clear, it is the one with the largest.
+    A short way back matters: fingers that come from afar arrive one after the other and push the object away.
     """
-    count = len(grasp)
-    best = Pose(grasp.wrist_position.copy(), grasp.wrist_quaternion.copy(), grasp.joint_position.copy())
-    best_distance = np.full(count, -np.inf)
+    skin = surface_points(hand, LIFT_OFF_POINTS, links=grasping_links(hand), device=mesh.device)
+    model = hand_model(hand, skin, mesh.device)
+    return run_stage(model, mesh, np.zeros((0, 3)), grasp, LIFT_OFF)[0]
+
+
+def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> tuple[Pose, np.ndarray]:
+    """A pose near the grasp that is clear of the object, and its clearance [m], shape (N,).
+
+    The hand lifts off; where that does not clear it, it is the nearest clear candidate on the straight way back, and
+    where none is clear the one with the largest clearance. Clearances are cut off at ``CLEARANCE_REACH``.
+    """
+    best = lift_off(model.hand, mesh, grasp)
+    best_distance = clearance(model, mesh, best, reach=CLEARANCE_REACH)
     for step in range(1, PREGRASP_STEPS + 1):
         open_cases = np.flatnonzero(best_distance < PREGRASP_CLEARANCE)
         if not len(open_cases):
@@ -51,8 +77,8 @@ def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> tuple[Pose, np.
         better = distance > best_distance[open_cases]
         chosen = open_cases[better]
         best_distance[chosen] = distance[better]
-        best.wrist_position[chosen] = candidate.wrist_position[better]
-        best.joint_position[chosen] = candidate.joint_position[better]
+        for name in ("wrist_position", "wrist_quaternion", "joint_position"):
+            getattr(best, name)[chosen] = getattr(candidate, name)[better]
     return best, best_distance
 
 

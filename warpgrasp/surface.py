@@ -12,6 +12,7 @@ from . import collision
 from .device import transforms_from_matrices
 from .errors import HandError
 from .hand import Hand
+from .mesh import ObjectMesh
 
 CANDIDATES_PER_POINT = 16
 """Candidates that are drawn for each point that is kept."""
@@ -58,6 +59,11 @@ def sample_triangles(triangles: np.ndarray, count: int) -> tuple[np.ndarray, np.
     u, v = np.where(flip, 1.0 - u, u), np.where(flip, 1.0 - v, v)
     a, b, c = triangles[face].transpose(1, 0, 2)
     return face, a + u[:, None] * (b - a) + v[:, None] * (c - a)
+
+
+def object_points(obj: ObjectMesh, count: int) -> np.ndarray:
+    """Points spread by area over the object [m], shape (count, 3)."""
+    return sample_triangles(obj.vertices[obj.faces], count)[1]
 
 
 def farthest_points(position: np.ndarray, count: int, first: int = 0) -> np.ndarray:

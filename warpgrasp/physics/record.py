@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import FileFormatError, OptionError
 from ..result import Grasps
-from ..validate import prepare
+from ..validation import prepare
 from .object_model import ObjectShape, object_shape
 from .protocols import Protocol, find_protocol
 from .trial import Outcome
@@ -35,7 +35,7 @@ def record(
         grasps: Grasps with their pregrasp and squeeze.
         index: Which of them.
         path: File to write, ``.npz``.
-        protocol: As in :func:`warpgrasp.validate.validate`.
+        protocol: As in :func:`warpgrasp.validate`.
         shape: As there.
         frame_rate: Frames per simulated second [1/s].
 

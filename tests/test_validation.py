@@ -14,7 +14,7 @@ from warpgrasp.physics import scene
 from warpgrasp.physics.object_model import OBJECT, object_shape
 from warpgrasp.physics.protocols import FC6, PROTOCOLS, find_protocol
 from warpgrasp.physics.workers import Job, judge
-from warpgrasp.validate import prepare, validate
+from warpgrasp.validation import prepare, validate
 
 SPHERE = trimesh.creation.icosphere(3, 0.035)
 
