@@ -18,13 +18,11 @@ PREGRASP_CLEARANCE = 0.01
 """Least distance between the hand's points and the object at the pregrasp [m]."""
 
 LIFT_OFF = Stage(
-    iterations=100,
+    iterations=200,
     attraction_weight=0.0,
     margin=0.013,
     penetration_weight=1.0e4,
     self_weight=1.0e4,
-    position_step=5.0e-4,
-    rotation_step=5.0e-3,
 )
 """Push every point a little further than the clearance; neighbouring points keep the skin between them clear too."""
 
