@@ -9,14 +9,14 @@ from pathlib import Path
 import trimesh
 
 import warpgrasp
-from warpgrasp import hands, kernels
+from warpgrasp import hands, kernels, physics
 
 PREFIX = Path(sys.prefix).resolve()
 
 
 def main() -> None:
     """Fail with a traceback unless the installed package works from end to end."""
-    for module in (warpgrasp, kernels, hands):
+    for module in (warpgrasp, kernels, hands, physics):
         assert module.__file__ and Path(module.__file__).resolve().is_relative_to(PREFIX), module.__file__
     command = subprocess.run([PREFIX / "bin" / "warpgrasp", "--version"], check=True, capture_output=True, text=True)
     assert command.stdout.split() == ["warpgrasp", warpgrasp.__version__], command.stdout
