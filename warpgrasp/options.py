@@ -4,8 +4,67 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from .errors import OptionError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dynamics:
+    """How the object moves against the static hand: position-based dynamics.
+
+    Source: Turpin et al. 2023, Fast-Grasp'D, sections III-C and IV-A.
+    """
+
+    simulations: Literal[7, 13] = 7
+    """7: no velocity, and one along each half axis; 13: also one about each half axis."""
+
+    speed: float = 0.1
+    """Of the object at the start of a simulation [m/s]; divided by the radius of gyration where it turns."""
+
+    time_step: float = 1.0e-3
+    """[s]; speed times time step is what a linearised constraint must be good for: 0.1 mm."""
+
+    steps: int = 1
+    """Time steps of a simulation."""
+
+    solver: Literal["jacobi", "gauss-seidel"] = "jacobi"
+    """Whether all contacts see the predicted state, or each sees what the one before it has left."""
+
+    averaging: Literal["active", "all", "sum"] = "active"
+    """What the sum over the contacts of a Jacobi step is divided by: those that touch, all points, or nothing."""
+
+    friction: float = 0.0
+    """Coulomb's coefficient."""
+
+    leak: float = 0.1
+    """Share of the gradient that a point without contact gets."""
+
+    leak_attracts_only: bool = True
+    """Whether only those points get it that would lower the loss by coming closer; otherwise all do, as printed."""
+
+    squared: bool = False
+    """Whether the loss adds squared speeds."""
+
+    angular_length: float | None = None
+    """Length that angular speeds are multiplied by [m]; the object's radius of gyration where ``None``."""
+
+    exact: bool = False
+    """Search the mesh at the predicted pose of every simulation, instead of linearising one search for all."""
+
+    def __post_init__(self) -> None:
+        if self.simulations not in (7, 13):
+            raise OptionError(f"simulations must be 7 or 13, got {self.simulations}")
+        if self.steps < 1:
+            raise OptionError(f"steps must be at least 1, got {self.steps}")
+        if not (self.speed > 0.0 and self.time_step > 0.0):
+            raise OptionError(f"speed and time_step must be positive, got {self.speed} and {self.time_step}")
+        if not 0.0 <= self.leak <= 1.0:
+            raise OptionError(f"leak must be in [0, 1], got {self.leak}")
+        if self.friction < 0.0:
+            raise OptionError(f"friction must not be negative, got {self.friction}")
+        if self.exact and self.solver != "jacobi":
+            raise OptionError("exact constraints need solver='jacobi'")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
