@@ -16,7 +16,8 @@ import trimesh
 
 import warpgrasp
 from warpgrasp import hands
-from warpgrasp.cli import finite, main, table
+from warpgrasp.cli import main
+from warpgrasp.commands.output import finite, table
 
 SMALL = ["--count", "2", "--iterations", "5", "--points", "64", "--device", "cpu"]
 

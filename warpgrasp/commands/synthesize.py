@@ -1,0 +1,134 @@
+"""``warpgrasp synthesize``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arguments import check_output, natural_number, positive_integer, positive_number
+from .output import Progress, median, print_json, start_warp
+
+if TYPE_CHECKING:
+    from ..result import Grasps
+
+HELP = "find grasps of a mesh"
+DESCRIPTION = "Find grasps of a mesh."
+
+SUMMARY = {
+    "penetration_depth_m": ("penetration", 1e3, "mm"),
+    "links_in_contact_2mm": ("links in contact", 1.0, ""),
+}
+"""Metrics in the printed summary: name, factor and unit."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Hand, mesh and options."""
+    add = parser.add_argument
+    add("hand", metavar="HAND", help="name of a bundled hand, or the path of a .urdf or .xml (MJCF) file")
+    add("mesh", metavar="MESH", help="mesh of the object, in metres unless --scale says otherwise")
+    add("--count", type=positive_integer, default=64, help="grasps to make (default: %(default)s)")
+    add("--seed", type=natural_number, default=0, help="equal seeds give equal grasps (default: %(default)s)")
+    add("--scale", type=positive_number, default=1.0, help="factor that makes the mesh metres: 0.001 for millimetres")
+    add("--device", help="Warp device, such as cpu or cuda:0 (default: the first GPU, else the CPU)")
+    add("--recipe", default="default", help="how grasps are found (default: %(default)s)")
+    add("--points", type=positive_integer, default=512, help="points on the hand's surface (default: %(default)s)")
+    add("--iterations", type=positive_integer, help="gradient steps (default: the recipe's)")
+    add("--valid-only", action="store_true", help="leave out grasps that failed a check")
+    add("--out", type=Path, metavar="FILE.npz", help="file for the grasps")
+    add("--preview", type=Path, metavar="FILE.png", help="file for a picture of the best grasps")
+    add("--json", action="store_true", help="print one JSON document instead of the summary")
+    add("--quiet", action="store_true", help="print nothing but errors (and the JSON document, where asked for)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """``warpgrasp synthesize``."""
+    check_output(options.out, ".npz")
+    check_output(options.preview, ".png")
+    start_warp()
+    from ..hand_file import load_hand
+    from ..mesh import load_object
+    from ..synthesis import synthesize
+
+    hand = load_hand(options.hand)
+    mesh = load_object(options.mesh, scale=options.scale)
+    start = time.perf_counter()
+    with Progress(shown=not options.quiet and sys.stderr.isatty()) as progress:
+        grasps = synthesize(
+            hand,
+            mesh,
+            count=options.count,
+            seed=options.seed,
+            device=options.device,
+            recipe=options.recipe,
+            valid_only=options.valid_only,
+            points=options.points,
+            iterations=options.iterations,
+            on_progress=progress,
+        )
+    seconds = time.perf_counter() - start
+    if options.out:
+        grasps.save(options.out)
+    if options.preview and not len(grasps):
+        options.preview = None
+    if options.preview:
+        from ..preview import preview
+
+        preview(grasps, options.preview, device=options.device)
+    if options.json:
+        print_json(synthesis_report(options, grasps, seconds))
+    elif not options.quiet:
+        print("\n".join(synthesis_summary(options, grasps, seconds)))
+
+
+def synthesis_summary(options: argparse.Namespace, grasps: Grasps, seconds: float) -> Iterator[str]:
+    """Lines for people."""
+    total, valid = len(grasps.valid), int(grasps.valid.sum())
+    yield f"{valid} of {total} grasps valid: {grasps.hand.name} on {grasps.object.name}"
+    for reason, count in Counter(str(reason) for reason in grasps.reason if reason).most_common():
+        yield f"  {count:4d}  {reason}"
+    for key, (name, factor, unit) in SUMMARY.items():
+        if key in grasps.metrics and total:
+            yield f"median {name}: {factor * median(grasps.metrics[key]):.3g} {unit}".rstrip()
+    yield f"{seconds:.1f} s, {seconds / options.count:.2g} s per grasp"
+    for path in (options.out, options.preview):
+        if path:
+            yield f"wrote {path}"
+    if not total:
+        yield "no grasp passed every check: try a larger --count, or leave out --valid-only to see why"
+    if not options.out:
+        yield "the grasps were not kept: pass --out grasps.npz to keep them"
+
+
+def synthesis_report(options: argparse.Namespace, grasps: Grasps, seconds: float) -> dict:
+    """The JSON document of ``warpgrasp synthesize``."""
+    return {
+        "hand": grasps.hand.name,
+        "object": grasps.object.name,
+        "recipe": options.recipe,
+        "seed": options.seed,
+        "count": len(grasps.valid),
+        "valid_count": int(grasps.valid.sum()),
+        "seconds": seconds,
+        "seconds_per_grasp": seconds / options.count,
+        "median": {key: median(values) for key, values in grasps.metrics.items() if values.dtype.kind in "iufb"},
+        "out": options.out and str(options.out),
+        "preview": options.preview and str(options.preview),
+        "grasps": [grasp_report(grasps, grasp) for grasp in range(len(grasps.valid))],
+    }
+
+
+def grasp_report(grasps: Grasps, grasp: int) -> dict:
+    """One grasp of the JSON document: its outcome and its poses."""
+    return {
+        "valid": bool(grasps.valid[grasp]),
+        "reason": str(grasps.reason[grasp]),
+        "wrist_position": grasps.wrist_position[grasp].tolist(),
+        "wrist_quaternion_wxyz": grasps.wrist_quaternion[grasp].tolist(),
+        "joint_position": dict(zip(grasps.joint_names, grasps.joint_position[grasp].tolist(), strict=True)),
+        "metrics": {key: values[grasp].item() for key, values in grasps.metrics.items() if values.ndim == 1},
+    }
