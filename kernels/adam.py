@@ -2,9 +2,9 @@
 
 import warp as wp
 
-wp.set_module_options({"enable_backward": False})
+from .ranges import keep_ranges  # noqa: TID251  a sibling, not the bare package
 
-COUPLING_SWEEPS = wp.constant(8)
+wp.set_module_options({"enable_backward": False})
 
 
 @wp.func
@@ -36,19 +36,6 @@ def adam_step(
     return -unbiased / (scale + 1.0e-8)
 
 
-@wp.func
-def coupling_slack(
-    coupling: wp.array2d[float], minimum: wp.array[float], free_position: wp.array2d[float], grasp: int, row: int
-):
-    """G x - g of one coupling, and |G|^2."""
-    slack = -minimum[row]
-    square = float(0.0)
-    for free in range(free_position.shape[1]):
-        slack += coupling[row, free] * free_position[grasp, free]
-        square += coupling[row, free] * coupling[row, free]
-    return wp.vec2(slack, square)
-
-
 @wp.kernel
 def adam(
     # Model:
@@ -67,15 +54,13 @@ def adam(
     rotation_step: float,
     first_decay: float,
     second_decay: float,
+    keeps_ranges: bool,
     # Out:
     moments_out: wp.array3d[float],
     wrist_out: wp.array[wp.transform],
     free_position_out: wp.array2d[float],
 ):
-    """One Adam step; then the joints are put back into their ranges and couplings.
-
-    A coupling G x >= g that is violated is projected onto its boundary and the ranges are applied again. For
-    couplings of two joints with overlapping ranges, such as J1 <= J2, one sweep is exact.
+    """One Adam step.
 
     Source: Kingma & Ba 2015, algorithm 1.
     Launch: dim = grasp.
@@ -94,6 +79,7 @@ def adam(
         rotation_step: Step size of the wrist rotation [rad].
         first_decay: Decay of the mean of the gradient.
         second_decay: Decay of the mean of its square.
+        keeps_ranges: Whether the joints are put back into their ranges and couplings.
         moments_out: The two moments, updated, shape [2, grasp, 6 + free].
         wrist_out: Wrist pose, updated, shape [grasp].
         free_position_out: x, updated, shape [grasp, free].
@@ -115,16 +101,9 @@ def adam(
 
     for free in range(free_lower.shape[0]):
         step = adam_step(moments_out, free_gradient[grasp, free], grasp, 6 + free, first_decay, second_decay, time)
-        x = free_position_out[grasp, free] + free_step[free] * scale * step
-        free_position_out[grasp, free] = wp.clamp(x, free_lower[free], free_upper[free])
-
-    for _sweep in range(COUPLING_SWEEPS):
-        for row in range(coupling_minimum.shape[0]):
-            slack = coupling_slack(coupling, coupling_minimum, free_position_out, grasp, row)
-            if slack[0] < 0.0:
-                for free in range(free_lower.shape[0]):
-                    x = free_position_out[grasp, free] - slack[0] / slack[1] * coupling[row, free]
-                    free_position_out[grasp, free] = wp.clamp(x, free_lower[free], free_upper[free])
+        free_position_out[grasp, free] += free_step[free] * scale * step
+    if keeps_ranges:
+        keep_ranges(free_lower, free_upper, coupling, coupling_minimum, grasp, free_position_out)
 
 
 @wp.kernel

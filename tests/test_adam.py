@@ -57,6 +57,7 @@ class Run:
                 1e-3,
                 1e-2,
                 *DECAYS,
+                True,
             ],
             outputs=[self.moments, self.wrist, self.x],
             device=self.device,

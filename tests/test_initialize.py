@@ -75,3 +75,13 @@ def test_back_off_clears_every_hand(device):
     assert (clearance(model, mesh, close) < START_CLEARANCE).any(), "the case should need it"
     clear = back_off(model, mesh, close)
     assert clearance(model, mesh, clear).min() >= START_CLEARANCE
+
+
+def test_surface_starts_lie_along_the_surface_normals(ball):
+    hand = load_hand("allegro")
+    rng = np.random.default_rng(2)
+    pose = starting_poses(hand, ball, COUNT, distance=0.15, joint_noise=0.0, rng=rng, start="surface")
+    wrist = rotation.matrix(pose.wrist_position, pose.wrist_quaternion)
+    center = (wrist @ palm_transforms(hand, pose.joint_position))[:, :3, 3]
+    np.testing.assert_allclose(np.linalg.norm(center, axis=1), 0.04 + 0.15, atol=2e-3)
+    np.testing.assert_allclose(approach(hand, pose), -center / np.linalg.norm(center, axis=1)[:, None], atol=0.1)

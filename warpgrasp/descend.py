@@ -86,7 +86,7 @@ def run_stage(
                 descent.capture()
             list(pool.map(lambda descent: descent.run(lambda: on_step(len(descent))), descents))
             ended += [descent.pose() for descent in descents]
-            loss += [descent.state.loss() for descent in descents]
+            loss += [descent.loss() for descent in descents]
     return concatenate(ended), np.concatenate(loss)
 
 

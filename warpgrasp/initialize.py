@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from . import rotation
@@ -64,25 +66,30 @@ def back_off(model: HandModel, mesh: DeviceMesh, pose: Pose) -> Pose:
 
 
 def starting_poses(
-    hand: Hand, obj: ObjectMesh, count: int, *, distance: float, joint_noise: float, rng: np.random.Generator
+    hand: Hand,
+    obj: ObjectMesh,
+    count: int,
+    *,
+    distance: float,
+    joint_noise: float,
+    rng: np.random.Generator,
+    start: Literal["hull", "surface"] = "hull",
 ) -> Pose:
-    """Hands around the object, the palm at a distance from its convex hull and facing it.
+    """Hands around the object, the palm at a distance from it and facing it.
 
-    Places are spread by farthest-point selection over the hull and rolls are stratified over the circle, so that a few
-    grasps already cover the object. The hull, not the surface, keeps starts out of cups and handles.
+    Rolls are stratified over the circle, so that a few grasps already cover the object.
 
     Args:
         hand: The hand.
         obj: The object.
         count: Number of poses.
-        distance: From the hull to the palm's surface, along the hull's normal [m].
+        distance: From the object to the palm's surface, along the object's normal [m].
         joint_noise: Standard deviation about the open pose, as a share of each joint's range.
         rng: Random numbers.
+        start: ``"hull"``: places spread evenly over the convex hull, which keeps starts out of cups and handles.
+            ``"surface"``: places drawn from the surface itself, as the authors' code of Fast-Grasp'D does.
     """
-    hull = obj.trimesh().convex_hull
-    face, candidate = sample_triangles(np.asarray(hull.triangles), HULL_CANDIDATES_PER_GRASP * count)
-    chosen = farthest_points(candidate, count, first=int(rng.integers(len(candidate))))
-    outward = np.asarray(hull.face_normals)[face[chosen]]
+    place, outward = _hull_places(obj, count, rng) if start == "hull" else _surface_places(obj, count, rng)
 
     spread = joint_noise * (hand.upper - hand.lower)
     noisy = hand.open_position + spread * rng.standard_normal((count, len(hand.joints)))
@@ -91,10 +98,29 @@ def starting_poses(
     roll = 2.0 * np.pi * (rng.permutation(count) + rng.random(count)) / count
     palm = np.zeros((count, 4, 4))
     palm[:, :3, :3] = _facing(-outward, roll)
-    palm[:, :3, 3] = candidate[chosen] + distance * outward
+    palm[:, :3, 3] = place + distance * outward
     palm[:, 3, 3] = 1.0
     wrist = palm @ np.linalg.inv(palm_transforms(hand, joint_position))
     return Pose(wrist[:, :3, 3], rotation.quaternion_from_matrix(wrist[:, :3, :3]), joint_position)
+
+
+def _hull_places(obj: ObjectMesh, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Points spread over the convex hull by farthest-point selection, and the normals there."""
+    hull = obj.trimesh().convex_hull
+    face, candidate = sample_triangles(np.asarray(hull.triangles), HULL_CANDIDATES_PER_GRASP * count)
+    chosen = farthest_points(candidate, count, first=int(rng.integers(len(candidate))))
+    return candidate[chosen], np.asarray(hull.face_normals)[face[chosen]]
+
+
+def _surface_places(obj: ObjectMesh, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Points drawn evenly from the surface, and the normals there."""
+    surface = obj.trimesh()
+    area = np.asarray(surface.area_faces)
+    face = rng.choice(len(area), size=count, p=area / area.sum())
+    u, v = np.sqrt(rng.random(count)), rng.random(count)
+    weight = np.stack([1.0 - u, u * (1.0 - v), u * v], axis=1)
+    place = np.einsum("nc,ncd->nd", weight, np.asarray(surface.triangles)[face])
+    return place, np.asarray(surface.face_normals)[face]
 
 
 def _facing(z: np.ndarray, roll: np.ndarray) -> np.ndarray:

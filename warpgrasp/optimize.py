@@ -10,7 +10,7 @@ import warp as wp
 from . import kinematics
 from .device import positions_and_quaternions
 from .distance import DeviceMesh
-from .kernels import adam, attraction, collision, distance
+from .kernels import adam, attraction, collision, distance, gradient_descent, joint_loss
 from .kernels import kinematics as kinematics_kernels
 from .model import HandModel
 from .options import Stage
@@ -18,17 +18,26 @@ from .pose import Pose
 from .proximity import find_proximity
 from .state import allocate
 
-KERNELS = (adam, attraction, collision, distance, kinematics_kernels)
+KERNELS = (adam, attraction, collision, distance, gradient_descent, joint_loss, kinematics_kernels)
 """Modules that an iteration launches from."""
 
 
 def schedule(stage: Stage) -> np.ndarray:
-    """Step scale, attraction weight and penetration weight of every iteration, shape (iteration, 3)."""
-    second_half = np.clip(2.0 * np.arange(stage.iterations + 1) / max(stage.iterations, 1) - 1.0, 0.0, 1.0)
+    """Step scale, attraction weight, penetration weight and dilation [m] of every iteration, shape (iteration, 4)."""
+    progress = np.arange(stage.iterations + 1) / max(stage.iterations, 1)
+    second_half = np.clip(2.0 * progress - 1.0, 0.0, 1.0)
     step = 1.0 - (1.0 - stage.final_step) * second_half
     growth = stage.penetration_growth**second_half
     attraction = np.full_like(step, stage.attraction_weight)
-    return np.stack([step, attraction, stage.penetration_weight * growth], axis=1)
+    return np.stack([step, attraction, stage.penetration_weight * growth, dilation(stage, progress)], axis=1)
+
+
+def dilation(stage: Stage, progress: np.ndarray) -> np.ndarray:
+    """Radius of the dilation [m] at shares of the iterations: linear, or in equal steps, down to 0."""
+    left = np.clip(1.0 - progress / stage.dilation_end, 0.0, 1.0) if stage.dilation_end > 0.0 else 0.0 * progress
+    if stage.dilation_steps:
+        left = np.ceil(left * stage.dilation_steps - 1e-9) / stage.dilation_steps
+    return stage.dilation * left
 
 
 def free_steps(model: HandModel, stage: Stage) -> wp.array:
@@ -118,6 +127,24 @@ class Descent:
         kinematics.find_pose_gradients(
             model, state.link_transform, state.link_wrench, state.wrist_gradient, state.free_gradient
         )
+        if self.stage.range_weight or self.stage.limit_weight:
+            self._add_joint_gradients()
+
+    def _add_joint_gradients(self) -> None:
+        model, state = self.model, self.state
+        wp.launch(
+            joint_loss.joint_loss,
+            dim=state.wrist.shape,
+            inputs=[
+                model.free_lower,
+                model.free_upper,
+                state.free_position,
+                self.stage.range_weight,
+                self.stage.limit_weight,
+            ],
+            outputs=[state.joint_loss, state.free_gradient],
+            device=model.device,
+        )
 
     def _find_point_gradients(self) -> None:
         state = self.state
@@ -147,30 +174,33 @@ class Descent:
         )
 
     def step(self) -> None:
-        """Move the poses by one Adam step within ranges and couplings."""
+        """Move the poses by one step of the stage's optimizer."""
         model, state, stage = self.model, self.state, self.stage
-        wp.launch(
-            adam.adam,
-            dim=state.wrist.shape,
-            inputs=[
-                model.free_lower,
-                model.free_upper,
-                self.free_step,
-                model.coupling,
-                model.coupling_minimum,
-                self.schedule,
-                state.iteration,
-                state.wrist_gradient,
-                state.free_gradient,
-                stage.position_step,
-                stage.rotation_step,
-                stage.first_decay,
-                stage.second_decay,
-            ],
-            outputs=[state.moments, state.wrist, state.free_position],
-            device=model.device,
-        )
+        common = [
+            model.free_lower,
+            model.free_upper,
+            self.free_step,
+            model.coupling,
+            model.coupling_minimum,
+            self.schedule,
+            state.iteration,
+            state.wrist_gradient,
+            state.free_gradient,
+            stage.position_step,
+            stage.rotation_step,
+        ]
+        if stage.optimizer == "adam":
+            kernel, own = adam.adam, [stage.first_decay, stage.second_decay, stage.keeps_ranges]
+            outputs = [state.moments, state.wrist, state.free_position]
+        else:
+            kernel, own = gradient_descent.gradient_descent, [stage.keeps_ranges]
+            outputs = [state.wrist, state.free_position]
+        wp.launch(kernel, dim=state.wrist.shape, inputs=[*common, *own], outputs=outputs, device=model.device)
         wp.launch(adam.advance, dim=1, outputs=[state.iteration], device=model.device)
+
+    def loss(self) -> np.ndarray:
+        """Of each grasp at the last gradient, shape (N,)."""
+        return self.state.loss()
 
     def pose(self) -> Pose:
         """The current poses; joints are within ranges and couplings in float64 too."""

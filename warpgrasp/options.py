@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
+from .distance import PhongMode
 from .errors import OptionError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +120,62 @@ class Stage:
     second_decay: float = 0.98
     """Adam's decay of the mean of its square."""
 
+    stability_weight: float = 0.0
+    """Weight of the speed that the object keeps in the simulations of ``dynamics`` [s/m]; 0: none are run."""
+
+    dynamics: Dynamics = Dynamics()
+    """How these simulations go."""
+
+    dilation: float = 0.0
+    """Distance from the object at which contact begins in them, at the first iteration [m]."""
+
+    dilation_end: float = 0.5
+    """Share of the iterations after which it is 0."""
+
+    dilation_steps: int = 0
+    """Number of equal steps that it falls in; 0: linearly."""
+
+    range_weight: float = 0.0
+    """Weight of the free joints' distance from the middle of their ranges [1/rad]."""
+
+    limit_weight: float = 0.0
+    """Weight of their excess over their ranges [1/rad]; only of use without ``keeps_ranges``."""
+
+    keeps_ranges: bool = True
+    """Whether joints are put back into their ranges and couplings after every step."""
+
+    optimizer: Literal["adam", "gradient-descent"] = "adam"
+    """``gradient-descent``: the steps above are learning rates, with the unit of the step squared per unit of loss."""
+
+
+PAPER = Stage(
+    iterations=1000,
+    attraction_weight=0.0,
+    penetration_weight=0.0,
+    self_weight=0.0,
+    position_step=1.0e-3,
+    rotation_step=1.0e-3,
+    final_step=1.0,
+    query_period=1,
+    stability_weight=1.0,
+    dynamics=Dynamics(
+        speed=0.1,
+        time_step=1.0e-3,
+        solver="gauss-seidel",
+        friction=0.5,
+        leak=0.1,
+        leak_attracts_only=False,
+        angular_length=1.0,
+    ),
+    dilation=0.06,
+    dilation_end=1.0,
+    range_weight=1.0,
+    limit_weight=1.0,
+    keeps_ranges=False,
+    optimizer="gradient-descent",
+)
+"""Fast-Grasp'D as printed. Not printed, so chosen here: speed, friction, first radius of the dilation, weights of the
+losses of range and limit, and iterations."""
 
 APPROACH = Stage(iterations=1000, penetration_growth=10.0)
 """Bring the hand to the object and wrap it: long steps, few points."""
@@ -139,14 +199,24 @@ class Recipe:
 
     name: str
 
+    start: Literal["hull", "surface"] = "hull"
+    """Where hands start from: along the normals of the object's convex hull, spread evenly; or, as in Grasp'D, along
+    the normals of points drawn from its surface."""
+
     start_distance: float = 0.06
-    """Distance of the palm from the object's convex hull at the start [m]."""
+    """Distance of the palm from there [m]."""
 
     joint_noise: float = 0.1
     """Standard deviation of the joints about the open pose at the start, as a share of their range."""
 
+    restarts: int = 1
+    """Starts per grasp; the one that ends with the least loss is kept."""
+
     phong_alpha: float = 0.0
     """Share of Phong smoothing in the signed distance, 0 (exact) to 1."""
+
+    phong_mode: PhongMode = "distance"
+    """What the signed distance to the smoothed surface is."""
 
     stages: tuple[Stage, ...] = (APPROACH, FINISH)
     """Descents, one after the other."""
@@ -162,9 +232,65 @@ class Recipe:
         stages = [replace(stage, iterations=max(1, round(share * stage.iterations))) for stage in self.stages]
         return replace(self, stages=tuple(stages))
 
+    def without(self, *terms: str) -> Recipe:
+        """The same recipe with some of its terms switched off, to see what each is worth.
 
-RECIPES = {name: Recipe(name=name) for name in ("attraction", "default")}
-"""Recipes by name. ``default`` is whatever holds best; today that is ``attraction``."""
+        Args:
+            terms: Names from ``TERMS``.
+
+        Raises:
+            OptionError: There is no such term.
+        """
+        changed = self
+        for term in terms:
+            changed = _find("term", TERMS, term)(changed)
+        return replace(changed, name=" without ".join([self.name, *terms]))
+
+
+def _in_stages(**changes: float) -> Callable[[Recipe], Recipe]:
+    def switch_off(recipe: Recipe) -> Recipe:
+        return replace(recipe, stages=tuple(replace(stage, **changes) for stage in recipe.stages))
+
+    return switch_off
+
+
+def _in_dynamics(**changes: float) -> Callable[[Recipe], Recipe]:
+    def switch_off(recipe: Recipe) -> Recipe:
+        stages = [replace(stage, dynamics=replace(stage.dynamics, **changes)) for stage in recipe.stages]
+        return replace(recipe, stages=tuple(stages))
+
+    return switch_off
+
+
+TERMS: dict[str, Callable[[Recipe], Recipe]] = {
+    "attraction": _in_stages(attraction_weight=0.0),
+    "penetration": _in_stages(penetration_weight=0.0),
+    "self-penetration": _in_stages(self_weight=0.0),
+    "stability": _in_stages(stability_weight=0.0),
+    "dilation": _in_stages(dilation=0.0),
+    "friction": _in_dynamics(friction=0.0),
+    "leak": _in_dynamics(leak=0.0),
+    "range": _in_stages(range_weight=0.0),
+    "limit": _in_stages(limit_weight=0.0),
+    "phong": lambda recipe: replace(recipe, phong_alpha=0.0),
+    "finish": lambda recipe: replace(recipe, stages=recipe.stages[:1]),
+}
+"""What :meth:`Recipe.without` can switch off, by name."""
+
+RECIPES = {
+    "paper": Recipe(
+        name="paper",
+        start="surface",
+        start_distance=0.15,
+        joint_noise=0.0,
+        phong_alpha=0.75,
+        stages=(PAPER,),
+    ),
+    "attraction": Recipe(name="attraction"),
+    "default": Recipe(name="default"),
+}
+"""Recipes by name. ``paper`` is Fast-Grasp'D as printed, for reference. ``default`` is whatever holds best; today that
+is ``attraction``."""
 
 
 def recipe(name: str) -> Recipe:
@@ -173,8 +299,12 @@ def recipe(name: str) -> Recipe:
     Raises:
         OptionError: There is none; the message lists those that exist.
     """
-    if name in RECIPES:
-        return RECIPES[name]
-    close = difflib.get_close_matches(name, RECIPES, n=1)
+    return _find("recipe", RECIPES, name)
+
+
+def _find(kind: str, known: dict[str, T], name: str) -> T:
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise OptionError(f"no recipe named {name!r}.{hint} Recipes: {', '.join(RECIPES)}")
+    raise OptionError(f"no {kind} named {name!r}.{hint} {kind.capitalize()}s: {', '.join(known)}")

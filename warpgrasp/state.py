@@ -86,6 +86,9 @@ class State:
     object_gradient: wp.array
     """Derivative of the loss with respect to the object points, vec3, shape [grasp, object point]."""
 
+    joint_loss: wp.array
+    """Loss of each grasp's joints, shape [grasp]."""
+
     link_wrench: wp.array
     """Derivative of the loss with respect to the links' motions, spatial vector, shape [grasp, link]."""
 
@@ -102,8 +105,9 @@ class State:
     """Current iteration, shape [1]."""
 
     def loss(self) -> np.ndarray:
-        """Sum over the points of each grasp, shape [grasp]."""
-        return self.point_loss.numpy().sum(axis=1, dtype=float) + self.object_loss.numpy().sum(axis=1, dtype=float)
+        """Sum over the points and joints of each grasp, shape [grasp]."""
+        parts = (self.point_loss.numpy(), self.object_loss.numpy(), self.joint_loss.numpy()[:, None])
+        return sum((part.sum(axis=1, dtype=float) for part in parts), np.zeros(self.wrist.shape[0]))
 
 
 def allocate(model: HandModel, pose: Pose, object_point: np.ndarray) -> State:
@@ -155,6 +159,7 @@ def allocate(model: HandModel, pose: Pose, object_point: np.ndarray) -> State:
         self_gradient=zeros(per_point, wp.vec3),
         object_loss=zeros(per_object_point, float),
         object_gradient=zeros(per_object_point, wp.vec3),
+        joint_loss=zeros(grasp_count, float),
         link_wrench=zeros(per_link, wp.spatial_vector),
         wrist_gradient=zeros(grasp_count, wp.spatial_vector),
         free_gradient=zeros((grasp_count, free_count), float),

@@ -82,16 +82,25 @@ def synthesize(
     start = starting_poses(
         hand,
         obj,
-        count,
+        count * chosen.restarts,
         distance=chosen.start_distance,
         joint_noise=chosen.joint_noise,
         rng=np.random.default_rng(seed),
+        start=chosen.start,
     )
     start = back_off(check, device_mesh, start)
     pose, loss = descend(hand, obj, device_mesh, start, chosen, points, on_progress)
+    kept = _least_of_each(loss, count)
+    pose, loss = pose[kept], loss[kept]
     grasps = finish(check, obj, device_mesh, pose, loss, limits=limits, info=_info(chosen, seed, points, target))
     grasps.info["seconds"] = round(time.perf_counter() - begin, 3)
     return grasps[grasps.valid] if valid_only else grasps
+
+
+def _least_of_each(loss: np.ndarray, count: int) -> np.ndarray:
+    """Index of the least loss among the starts of each of ``count`` grasps; those of one grasp lie ``count`` apart."""
+    loss = loss.reshape(-1, count)
+    return np.argmin(np.where(np.isfinite(loss), loss, np.inf), axis=0) * count + np.arange(count)
 
 
 def _require_whole(least: int, **values: int) -> None:
