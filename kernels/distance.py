@@ -12,13 +12,19 @@ FAR_DISTANCE = wp.constant(10.0)
 TOUCHING_DISTANCE = wp.constant(1.0e-6)
 """Closer than this, p - r is rounding noise and has no direction [m]."""
 
+SHORTEST_BLEND = wp.constant(1.0e-3)
+"""Interpolated normals shorter than this have no direction."""
+
 PHONG_DISTANCE = wp.constant(0)
-"""Phong mode: distance to the Phong point r*, signed by the interpolated normal. Jumps where the sign changes away
-from the surface, which happens on coarse sharp meshes only."""
+"""Phong mode: distance to the Phong point r*, on the side where the point lies."""
 
 PHONG_PLANE = wp.constant(1)
 """Phong mode: distance to the plane through the Phong point with the interpolated normal. Smoother than
 ``PHONG_DISTANCE`` within a millimetre of the surface, too short far away from sharp edges."""
+
+PHONG_PRINTED = wp.constant(2)
+"""Phong mode: distance to the Phong point with the sign of the flat mesh and the gradient (p - r*) / rho, as printed in
+Fast-Grasp'D. The sign is wrong between the two surfaces, and the gradient is not the derivative of the value."""
 
 
 @wp.func
@@ -236,6 +242,12 @@ def closest_face_by_winding(
 
 
 @wp.func
+def flat_sign(d: wp.vec3, outward: wp.vec3):
+    """Side of the flat triangle on which a point lies, d = p - r: 1 outside, -1 inside."""
+    return wp.where(wp.dot(d, outward) < 0.0, -1.0, 1.0)
+
+
+@wp.func
 def flat_distance(d: wp.vec3, outward: wp.vec3):
     """Signed length of d = p - r and its gradient with respect to p.
 
@@ -244,88 +256,197 @@ def flat_distance(d: wp.vec3, outward: wp.vec3):
     length = wp.length(d)
     if length < TOUCHING_DISTANCE:
         return wp.dot(d, outward), outward
-    sign = wp.where(wp.dot(d, outward) < 0.0, -1.0, 1.0)
+    sign = flat_sign(d, outward)
     return sign * length, sign / length * d
 
 
 @wp.func
+def turning(direction: wp.vec3, change: wp.vec3):
+    """Part of a change across a unit vector."""
+    return change - wp.dot(direction, change) * direction
+
+
+@wp.func
+def flat_curvature(p: wp.vec3, a: wp.vec3, b: wp.vec3, c: wp.vec3, outward: wp.vec3, t: wp.vec3):
+    """Second derivative of the distance to the triangle a, b, c, times t; it is symmetric.
+
+    Zero over the face, (t - e e.t - n n.t) / phi around an edge along e, (t - n n.t) / phi around a vertex.
+    """
+    weight = closest_point(p, a, b, c)
+    d = point_offset(p, a, b, c, weight)
+    length = wp.length(d)
+    if length < TOUCHING_DISTANCE or (weight[0] > 0.0 and weight[1] > 0.0 and weight[2] > 0.0):
+        return wp.vec3(0.0, 0.0, 0.0)
+    sliding = closest_point_gradient(weight, a, b, c) * t
+    return flat_sign(d, outward) / length * turning(d / length, point_offset(t, a, b, c, sliding) + t)
+
+
+@wp.func
+def phong_offset(p: wp.vec3, a: wp.vec3, b: wp.vec3, c: wp.vec3, normals: wp.mat33, alpha: float):
+    """Where the Phong surface lies under a point.
+
+    With u_i the weights of the closest point r of the flat triangle and h_i = n_i . (r - v_i) its height over the
+    tangent plane of corner i,
+
+    d = p - r* = p - r + alpha sum_i u_i h_i n_i
+
+    Source: Boubekeur & Alexa 2008, Phong tessellation.
+
+    Returns:
+        Weights u, p - r, corners minus r (one per row), heights h, and d.
+    """
+    weight = closest_point(p, a, b, c)
+    flat = point_offset(p, a, b, c, weight)
+    # corners relative to r: v_i - r = (p - r) - (p - v_i), exact in float32
+    arm = wp.matrix_from_rows(flat - (p - a), flat - (p - b), flat - (p - c))
+    height = -wp.vec3(wp.dot(normals[0], arm[0]), wp.dot(normals[1], arm[1]), wp.dot(normals[2], arm[2]))
+    d = flat + alpha * (wp.cw_mul(weight, height) * normals)
+    return weight, flat, arm, height, d
+
+
+@wp.func
+def phong_sign(flat: wp.vec3, d: wp.vec3, m: wp.vec3, outward: wp.vec3):
+    """Side of the Phong surface on which a point lies: 1 outside, -1 inside.
+
+    That of the flat surface, but where the two may lie on either side of the point, the interpolated normal m tells.
+    """
+    if wp.length_sq(flat) < wp.length_sq(d - flat):
+        return wp.where(wp.dot(d, m) < 0.0, -1.0, 1.0)
+    return flat_sign(flat, outward)
+
+
+@wp.func
+def pull_back(
+    x: wp.vec3, weight: wp.vec3, slope: wp.mat33, arm: wp.mat33, height: wp.vec3, normals: wp.mat33, alpha: float
+):
+    """Transposed derivative of d = p - r* with respect to p, times x; ``slope`` is that of the weights."""
+    along = normals * x
+    rest = x - alpha * (wp.cw_mul(weight, along) * normals)
+    return x + (alpha * wp.cw_mul(height, along) - arm * rest) * slope
+
+
+@wp.func
 def phong_distance(
-    p: wp.vec3,
-    a: wp.vec3,
-    b: wp.vec3,
-    c: wp.vec3,
-    normal_a: wp.vec3,
-    normal_b: wp.vec3,
-    normal_c: wp.vec3,
-    outward: wp.vec3,
-    alpha: float,
-    mode: int,
+    p: wp.vec3, a: wp.vec3, b: wp.vec3, c: wp.vec3, normals: wp.mat33, outward: wp.vec3, alpha: float, mode: int
 ):
     """Signed distance to the Phong surface over one face and its gradient with respect to p.
 
-    With u_i the barycentric weights of the closest point r of the flat triangle, h_i = n_i . (r - v_i) its height
-    over the tangent plane of vertex i, and m = sum_i u_i n_i / |sum_i u_i n_i|:
+    With d = p - r* of ``phong_offset``, m = sum_i u_i n_i / |sum_i u_i n_i| and s of ``phong_sign``:
 
-    d = p - r* = p - r + alpha sum_i u_i h_i n_i
-    phi = sign(d . m) |d|   (PHONG_DISTANCE)
-    phi = d . m             (PHONG_PLANE)
+    phi = s |d|   (PHONG_DISTANCE)
+    phi = d . m   (PHONG_PLANE)
+    phi = sign(p - r . outward) |d|, gradient d / phi   (PHONG_PRINTED)
 
-    Source: Boubekeur & Alexa 2008, Phong tessellation, for r*. The sign is that of the interpolated normal: the sign
-    of the flat mesh is wrong between the two surfaces.
+    Source: Turpin et al. 2023, Fast-Grasp'D, section III-B, for the last one.
     """
-    weight = closest_point(p, a, b, c)
-    slope = closest_point_gradient(weight, a, b, c)
-    flat = point_offset(p, a, b, c, weight)
-    to_a = flat - (p - a)
-    to_b = flat - (p - b)
-    to_c = flat - (p - c)
-    # from here on, vertices relative to r: v_i - r = (p - r) - (p - v_i)
-    height_a = -wp.dot(normal_a, to_a)
-    height_b = -wp.dot(normal_b, to_b)
-    height_c = -wp.dot(normal_c, to_c)
-    lift = weight[0] * height_a * normal_a + weight[1] * height_b * normal_b + weight[2] * height_c * normal_c
-    d = flat + alpha * lift
+    weight, flat, arm, height, d = phong_offset(p, a, b, c, normals, alpha)
+    if mode == PHONG_PRINTED:
+        length = wp.length(d)
+        if length < TOUCHING_DISTANCE:
+            return wp.dot(d, outward), outward
+        sign = flat_sign(flat, outward)
+        return sign * length, sign / length * d
 
-    blend = weight[0] * normal_a + weight[1] * normal_b + weight[2] * normal_c
+    blend = weight * normals
     blend_length = wp.length(blend)
-    if blend_length < 1.0e-3:
+    if blend_length < SHORTEST_BLEND:
         # the normals of a knife edge cancel: only the flat triangle is left
         value, gradient = flat_distance(flat, outward)
         return value, gradient
     m = blend / blend_length
 
+    slope = closest_point_gradient(weight, a, b, c)
     value = wp.dot(d, m)
-    direction = m
-    turn = wp.vec3(0.0, 0.0, 0.0)
     if mode == PHONG_PLANE:
         turn = (d - value * m) / blend_length
-    else:
-        length = wp.length(d)
-        if length > TOUCHING_DISTANCE:
-            sign = wp.where(value < 0.0, -1.0, 1.0)
-            value = sign * length
-            direction = sign / length * d
+        return value, pull_back(m, weight, slope, arm, height, normals, alpha) + (normals * turn) * slope
+    direction = m
+    length = wp.length(d)
+    if length > TOUCHING_DISTANCE:
+        sign = phong_sign(flat, d, m, outward)
+        value = sign * length
+        direction = sign / length * d
+    return value, pull_back(direction, weight, slope, arm, height, normals, alpha)
 
-    # chain rule through the weights: each row of slope times what phi gains per unit of its weight
-    along_a = wp.dot(normal_a, direction)
-    along_b = wp.dot(normal_b, direction)
-    along_c = wp.dot(normal_c, direction)
-    x = direction - alpha * (
-        weight[0] * along_a * normal_a + weight[1] * along_b * normal_b + weight[2] * along_c * normal_c
+
+@wp.func
+def phong_adjoint(
+    p: wp.vec3,
+    a: wp.vec3,
+    b: wp.vec3,
+    c: wp.vec3,
+    normals: wp.mat33,
+    outward: wp.vec3,
+    alpha: float,
+    mode: int,
+    value_adjoint: float,
+    t: wp.vec3,
+):
+    """Adjoint of p for those of the value and of the gradient (t) that ``phong_distance`` returns.
+
+    The gradient g = D' n, with D = dd/dp and n the direction in which d is measured, is the derivative of the value,
+    so its own derivative is symmetric, and its adjoint is the change of g when p moves by t:
+
+    dg = D' dn + dD' n,   dn = (dd - n n.dd) / phi (PHONG_DISTANCE) or dm (PHONG_PLANE)
+
+    The printed gradient is none; its adjoint is D' (s n value_adjoint + s (t - n n.t) / |d|).
+    """
+    weight, flat, arm, height, d = phong_offset(p, a, b, c, normals, alpha)
+    slope = closest_point_gradient(weight, a, b, c)
+    length = wp.length(d)
+    if mode == PHONG_PRINTED:
+        if length < TOUCHING_DISTANCE:
+            return value_adjoint * outward
+        printed = flat_sign(flat, outward) / length * d
+        x = value_adjoint * printed + flat_sign(flat, outward) / length * turning(printed, t)
+        return pull_back(x, weight, slope, arm, height, normals, alpha)
+
+    blend = weight * normals
+    blend_length = wp.length(blend)
+    if blend_length < SHORTEST_BLEND:
+        _, gradient = flat_distance(flat, outward)
+        return value_adjoint * gradient + flat_curvature(p, a, b, c, outward, t)
+    m = blend / blend_length
+
+    # everything that changes when p moves by t
+    weight_change = slope * t
+    foot_change = weight_change * arm
+    height_change = normals * foot_change
+    lift_change = wp.cw_mul(weight_change, height) + wp.cw_mul(weight, height_change)
+    d_change = t - foot_change + alpha * (lift_change * normals)
+
+    turn = wp.vec3(0.0, 0.0, 0.0)
+    turn_change = wp.vec3(0.0, 0.0, 0.0)
+    direction = m
+    direction_change = wp.vec3(0.0, 0.0, 0.0)
+    if mode == PHONG_PLANE:
+        height_over = wp.dot(d, m)
+        blend_change = weight_change * normals
+        direction_change = turning(m, blend_change) / blend_length
+        height_over_change = wp.dot(d_change, m) + wp.dot(d, direction_change)
+        turn = (d - height_over * m) / blend_length
+        turn_change = (
+            d_change - height_over_change * m - height_over * direction_change - wp.dot(m, blend_change) * turn
+        ) / blend_length
+    elif length > TOUCHING_DISTANCE:
+        sign = phong_sign(flat, d, m, outward)
+        direction = sign / length * d
+        direction_change = sign / length * turning(direction, d_change)
+
+    along = normals * direction
+    gain = alpha * (wp.cw_mul(height_change, along) + arm * (wp.cw_mul(weight_change, along) * normals))
+    x = value_adjoint * direction + direction_change
+    return (
+        pull_back(x, weight, slope, arm, height, normals, alpha)
+        + (gain + normals * (turn_change + value_adjoint * turn)) * slope
     )
-    gain = wp.vec3(
-        alpha * height_a * along_a - wp.dot(to_a, x) + wp.dot(normal_a, turn),
-        alpha * height_b * along_b - wp.dot(to_b, x) + wp.dot(normal_b, turn),
-        alpha * height_c * along_c - wp.dot(to_c, x) + wp.dot(normal_c, turn),
-    )
-    return value, direction + wp.transpose(slope) * gain
 
 
 @wp.kernel(enable_backward=False)
 def signed_distance(
     # Model:
     mesh: wp.uint64,
-    vertex_normals: wp.array[wp.vec3],
+    corner_normals: wp.array2d[wp.vec3],
     # State:
     points: wp.array2d[wp.vec3],
     face: wp.array2d[int],
@@ -342,16 +463,16 @@ def signed_distance(
     phi = sign(d . outward) |d| with d = p - r, r the closest point of the face; ``phong_distance`` where
     ``phong_alpha`` is positive.
 
-    Launch: dim = (grasp, point). The gradient is written out by hand, so nothing is replayed going backward.
+    Launch: dim = (grasp, point). ``signed_distance_adjoint`` goes backward.
 
     Args:
         mesh: Id of the Warp mesh.
-        vertex_normals: Unit normals at the vertices, shape [vertex].
+        corner_normals: Unit normals at the corners of the faces, shape [face, 3].
         points: Points in the object frame [m], shape [grasp, point].
         face: Index of the face of each point, -1 for none, shape [grasp, point].
         outward: Unit direction from the surface to the outside when the face was found, shape [grasp, point].
         phong_alpha: 0 for the flat triangles, up to 1 for the fully curved surface.
-        phong_mode: ``PHONG_DISTANCE`` or ``PHONG_PLANE``.
+        phong_mode: ``PHONG_DISTANCE``, ``PHONG_PLANE`` or ``PHONG_PRINTED``.
         distance_out: Signed distance, negative inside [m]; ``FAR_DISTANCE`` without a face; shape [grasp, point].
         gradient_out: Derivative of the distance with respect to the point, in the object frame, zero without a face,
             shape [grasp, point].
@@ -363,27 +484,71 @@ def signed_distance(
         gradient_out[grasp, point] = wp.vec3(0.0, 0.0, 0.0)
         return
     m = wp.mesh_get(mesh)
-    i = m.indices[3 * f]
-    j = m.indices[3 * f + 1]
-    k = m.indices[3 * f + 2]
-    a = m.points[i]
-    b = m.points[j]
-    c = m.points[k]
+    a = m.points[m.indices[3 * f]]
+    b = m.points[m.indices[3 * f + 1]]
+    c = m.points[m.indices[3 * f + 2]]
     p = points[grasp, point]
     if phong_alpha > 0.0:
-        value, gradient = phong_distance(
-            p,
-            a,
-            b,
-            c,
-            vertex_normals[i],
-            vertex_normals[j],
-            vertex_normals[k],
-            outward[grasp, point],
-            phong_alpha,
-            phong_mode,
-        )
+        normals = wp.matrix_from_rows(corner_normals[f, 0], corner_normals[f, 1], corner_normals[f, 2])
+        value, gradient = phong_distance(p, a, b, c, normals, outward[grasp, point], phong_alpha, phong_mode)
     else:
         value, gradient = flat_distance(point_offset(p, a, b, c, closest_point(p, a, b, c)), outward[grasp, point])
     distance_out[grasp, point] = value
     gradient_out[grasp, point] = gradient
+
+
+@wp.kernel(enable_backward=False)
+def signed_distance_adjoint(
+    # Model:
+    mesh: wp.uint64,
+    corner_normals: wp.array2d[wp.vec3],
+    # State:
+    points: wp.array2d[wp.vec3],
+    face: wp.array2d[int],
+    outward: wp.array2d[wp.vec3],
+    distance_adjoint: wp.array2d[float],
+    gradient_adjoint: wp.array2d[wp.vec3],
+    # Options:
+    phong_alpha: float,
+    phong_mode: int,
+    # Out:
+    point_adjoint_out: wp.array2d[wp.vec3],
+):
+    """Adjoint of ``signed_distance``: what a loss of distances and gradients gains when the points move.
+
+    dL/dp = dL/dphi dphi/dp + (dg/dp)' dL/dg on the stored face.
+
+    Launch: dim = (grasp, point).
+
+    Args:
+        mesh: Id of the Warp mesh.
+        corner_normals: Unit normals at the corners of the faces, shape [face, 3].
+        points: Points in the object frame [m], shape [grasp, point].
+        face: Index of the face of each point, -1 for none, shape [grasp, point].
+        outward: Unit direction from the surface to the outside when the face was found, shape [grasp, point].
+        distance_adjoint: Derivative of the loss with respect to the distance [1/m], shape [grasp, point].
+        gradient_adjoint: Derivative of the loss with respect to the gradient, shape [grasp, point].
+        phong_alpha: 0 for the flat triangles, up to 1 for the fully curved surface.
+        phong_mode: ``PHONG_DISTANCE``, ``PHONG_PLANE`` or ``PHONG_PRINTED``.
+        point_adjoint_out: Derivative of the loss with respect to the point [1/m], overwritten, zero without a face,
+            shape [grasp, point].
+    """
+    grasp, point = wp.tid()
+    f = face[grasp, point]
+    if f < 0:
+        point_adjoint_out[grasp, point] = wp.vec3(0.0, 0.0, 0.0)
+        return
+    m = wp.mesh_get(mesh)
+    a = m.points[m.indices[3 * f]]
+    b = m.points[m.indices[3 * f + 1]]
+    c = m.points[m.indices[3 * f + 2]]
+    p = points[grasp, point]
+    out = outward[grasp, point]
+    u = distance_adjoint[grasp, point]
+    t = gradient_adjoint[grasp, point]
+    if phong_alpha > 0.0:
+        normals = wp.matrix_from_rows(corner_normals[f, 0], corner_normals[f, 1], corner_normals[f, 2])
+        point_adjoint_out[grasp, point] = phong_adjoint(p, a, b, c, normals, out, phong_alpha, phong_mode, u, t)
+    else:
+        _, gradient = flat_distance(point_offset(p, a, b, c, closest_point(p, a, b, c)), out)
+        point_adjoint_out[grasp, point] = u * gradient + flat_curvature(p, a, b, c, out, t)

@@ -42,16 +42,35 @@ def triangle_distance(p: np.ndarray, triangle: np.ndarray) -> float:
 
 
 def phong_signed_distance(
-    p: np.ndarray, triangle: np.ndarray, normals: np.ndarray, alpha: float, mode: str = "distance"
+    p: np.ndarray, triangle: np.ndarray, normals: np.ndarray, alpha: float, mode: str, side: float
 ) -> float:
-    """Signed distance to the Phong point of one triangle (3, 3) with corner normals (3, 3)."""
+    """Signed distance to the Phong point of one triangle (3, 3) with corner normals (3, 3).
+
+    ``side`` is 1 for points outside the flat mesh and -1 inside.
+    """
     weight = closest_barycentric(p, triangle)
     r = weight @ triangle
-    projections = [r - ((r - v) @ n) * n for v, n in zip(triangle, normals, strict=True)]
-    d = p - ((1.0 - alpha) * r + alpha * weight @ np.array(projections))
+    d = p - phong_point(weight, triangle, normals, alpha)
     m = weight @ normals
     m /= np.linalg.norm(m)
-    return float(d @ m) if mode == "plane" else float(np.sign(d @ m) * np.linalg.norm(d))
+    if mode == "plane":
+        return float(d @ m)
+    if mode == "distance" and np.linalg.norm(p - r) < np.linalg.norm(p - r - d):
+        side = float(np.sign(d @ m))
+    return float(side * np.linalg.norm(d))
+
+
+def phong_point(weight: np.ndarray, triangle: np.ndarray, normals: np.ndarray, alpha: float) -> np.ndarray:
+    """Point of the Phong surface over barycentric weights."""
+    r = weight @ triangle
+    projections = [r - ((r - v) @ n) * n for v, n in zip(triangle, normals, strict=True)]
+    return (1.0 - alpha) * r + alpha * weight @ np.array(projections)
+
+
+def printed_gradient(p: np.ndarray, triangle: np.ndarray, normals: np.ndarray, alpha: float, side: float) -> np.ndarray:
+    """(r - r*_rho) / rho of Fast-Grasp'D, section III-B."""
+    d = p - phong_point(closest_barycentric(p, triangle), triangle, normals, alpha)
+    return side * d / np.linalg.norm(d)
 
 
 def winding_number(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from reference import (
     central_difference,
     closest_barycentric,
     phong_signed_distance,
+    printed_gradient,
     signed_crossings,
     triangle_distance,
     winding_number,
@@ -23,6 +25,7 @@ from warpgrasp.distance import (
     DeviceMesh,
     PhongMode,
     evaluate_signed_distance,
+    evaluate_signed_distance_adjoint,
     find_closest_faces,
     signed_distance,
 )
@@ -62,13 +65,14 @@ class Query:
         self.mesh = DeviceMesh(obj, device)
         # what the device sees, in float64
         self.triangles = obj.vertices.astype(np.float32).astype(float)[obj.faces]
-        self.normals = obj.vertex_normals.astype(np.float32).astype(float)[obj.faces]
+        self.normals = self.mesh.corner_normals.numpy().astype(float)
         self.points = points.astype(np.float32).astype(float)
         self.at = wp.array(self.points[None], dtype=wp.vec3, device=device)
         self.face_out = wp.full((1, len(points)), value=-7, dtype=int, device=device)
         self.outward_out = wp.full((1, len(points)), value=wp.vec3(wp.nan), dtype=wp.vec3, device=device)
         find_closest_faces(self.mesh, self.at, max_distance, self.face_out, self.outward_out)
         self.face, self.outward = self.face_out.numpy()[0], self.outward_out.numpy()[0]
+        self.side = np.sign(self.evaluate()[0]).astype(float)
 
     def move(self, points: np.ndarray) -> None:
         """Move the points, keeping the faces."""
@@ -90,6 +94,42 @@ class Query:
             gradient_out=gradient,
         )
         return distance.numpy()[0], gradient.numpy()[0]
+
+    def evaluate_adjoint(
+        self, distance_adjoint: np.ndarray, gradient_adjoint: np.ndarray, alpha: float, mode: PhongMode = "distance"
+    ) -> np.ndarray:
+        """Adjoints of the points on the stored faces."""
+        device = self.at.device
+        adjoint = wp.full(self.at.shape, value=wp.vec3(wp.nan), dtype=wp.vec3, device=device)
+        evaluate_signed_distance_adjoint(
+            self.mesh,
+            self.at,
+            self.face_out,
+            self.outward_out,
+            phong_alpha=alpha,
+            phong_mode=mode,
+            distance_adjoint=wp.array(distance_adjoint[None], dtype=float, device=device),
+            gradient_adjoint=wp.array(gradient_adjoint[None], dtype=wp.vec3, device=device),
+            point_adjoint_out=adjoint,
+        )
+        return adjoint.numpy()[0]
+
+    def value(self, i: int, alpha: float, mode: str = "distance") -> Callable[[np.ndarray], float]:
+        """Reference for the distance of point i as a function of its position, on its face and side."""
+        triangle, normals, side = self.triangles[self.face[i]], self.normals[self.face[i]], self.side[i]
+        if alpha == 0.0:
+            return lambda x: float(side * triangle_distance(x, triangle))
+        return lambda x: phong_signed_distance(x, triangle, normals, alpha, mode, side)
+
+    def is_smooth(self, i: int, alpha: float) -> bool:
+        """Whether point i is away from jumps.
+
+        Of the derivative where the closest point moves onto an edge, of the value where the sign changes.
+        """
+        weight = closest_barycentric(self.points[i], self.triangles[self.face[i]])
+        on_edge = ((np.abs(weight) > 1e-9) & (weight < 1e-2)).any()
+        modes = ("distance", "plane") if alpha > 0.0 else ("distance",)
+        return not on_edge and min(abs(self.value(i, alpha, mode)(self.points[i])) for mode in modes) > 1e-4
 
 
 def points_around(mesh: trimesh.Trimesh, rng: np.random.Generator, count: int, spread: float = 0.01) -> np.ndarray:
@@ -115,16 +155,13 @@ def test_distance_is_that_of_the_closest_triangle(name, rng, device):
     np.testing.assert_allclose(distance, np.where(inside, -1.0, 1.0) * expected, rtol=1e-5, atol=1e-9)
 
 
-@pytest.mark.parametrize("mode", ["distance", "plane"])
+@pytest.mark.parametrize("mode", ["distance", "plane", "printed"])
 @pytest.mark.parametrize("name", ["ball", "box", "ring"])
 def test_phong_distance_matches_reference(name, mode, rng, device):
     mesh = SMOOTH_AND_SHARP[name]
     query = Query(load_object(mesh), points_around(mesh, rng, 100), device)
     distance, _ = query.evaluate(0.75, mode)
-    expected = [
-        phong_signed_distance(p, query.triangles[f], query.normals[f], 0.75, mode)
-        for p, f in zip(query.points, query.face, strict=True)
-    ]
+    expected = [query.value(i, 0.75, mode)(p) for i, p in enumerate(query.points)]
     np.testing.assert_allclose(distance, expected, rtol=1e-5, atol=1e-8)
 
 
@@ -153,45 +190,85 @@ def test_halfway_between_two_sides_is_inside(device):
 # ---- gradient
 
 
-def check_gradient(query: Query, alpha: float, mode: PhongMode, signs: np.ndarray) -> int:
-    """Compare gradients with central differences on the stored face; returns how many points were compared."""
-    distance, gradient = query.evaluate(alpha, mode)
-    compared = 0
-    for i, (p, f) in enumerate(zip(query.points, query.face, strict=True)):
-        triangle, normals = query.triangles[f], query.normals[f]
-        weight = closest_barycentric(p, triangle)
-        # jumps: of the derivative where the closest point moves onto an edge, of the value where the sign changes
-        height = phong_signed_distance(p, triangle, normals, alpha, "plane")
-        on_edge = ((np.abs(weight) > 1e-9) & (weight < 1e-2)).any()
-        if on_edge or min(abs(distance[i]), abs(height)) < 1e-4:
-            continue
-
-        def value(x: np.ndarray, triangle=triangle, normals=normals, sign=signs[i]) -> float:
-            if alpha == 0.0:
-                return float(sign * triangle_distance(x, triangle))
-            return phong_signed_distance(x, triangle, normals, alpha, mode)
-
-        np.testing.assert_allclose(gradient[i], central_difference(value, p), rtol=1e-4, atol=1e-4)
-        compared += 1
-    return compared
+each_formula = pytest.mark.parametrize(
+    ("alpha", "mode"), [(0.0, "distance"), (0.75, "distance"), (0.75, "plane"), (1.0, "distance")]
+)
 
 
 @every_mesh
-@pytest.mark.parametrize(("alpha", "mode"), [(0.0, "distance"), (0.75, "distance"), (0.75, "plane"), (1.0, "distance")])
+@each_formula
 def test_gradient_matches_finite_difference(name, alpha, mode, rng, device):
     mesh = SMOOTH_AND_SHARP[name]
     query = Query(load_object(mesh), points_around(mesh, rng, 60), device)
-    signs = np.where(winding_number(query.points, query.triangles) > 0.5, -1.0, 1.0)
-    assert check_gradient(query, alpha, mode, signs) > 17
+    _, gradient = query.evaluate(alpha, mode)
+    smooth = [i for i in range(len(query.points)) if query.is_smooth(i, alpha)]
+    expected = [central_difference(query.value(i, alpha, mode), query.points[i]) for i in smooth]
+    assert len(smooth) > 17
+    np.testing.assert_allclose(gradient[smooth], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_edges_and_corners_are_among_the_compared_points(rng):
-    """The gradient has a formula each for faces, edges and corners; the box must exercise all three."""
+@every_mesh
+@each_formula
+def test_adjoint_matches_finite_difference(name, alpha, mode, rng, device):
+    """Of u phi + t . grad phi: the second term goes through the curvature of the distance."""
+    mesh = SMOOTH_AND_SHARP[name]
+    query = Query(load_object(mesh), points_around(mesh, rng, 60), device)
+    smooth = [i for i in range(len(query.points)) if query.is_smooth(i, alpha)]
+    assert len(smooth) > 17
+    check_adjoint(query, smooth, alpha, mode, rng)
+
+
+@each_formula
+def test_adjoint_matches_finite_difference_in_every_region(alpha, mode, rng, device):
+    """There is a formula each for faces, edges and vertices."""
     mesh = SMOOTH_AND_SHARP["box"]
-    query = Query(load_object(mesh), points_around(mesh, rng, 60), "cpu")
-    weights = [closest_barycentric(p, query.triangles[f]) for p, f in zip(query.points, query.face, strict=True)]
-    zeros = (np.abs(weights) < 1e-9).sum(axis=1)
-    assert set(zeros.tolist()) == {0, 1, 2}
+    query = Query(load_object(mesh), points_around(mesh, rng, 1500), device)
+    regions: dict[tuple[int, float], list[int]] = {}
+    for i, p in enumerate(query.points):
+        zeros = (np.abs(closest_barycentric(p, query.triangles[query.face[i]])) < 1e-9).sum()
+        if query.is_smooth(i, alpha):
+            regions.setdefault((int(zeros), query.side[i]), []).append(i)
+    assert set(regions) == {(0, 1.0), (0, -1.0), (1, 1.0), (2, 1.0)}
+    for points in regions.values():
+        assert len(points) > 17
+        check_adjoint(query, points[:18], alpha, mode, rng)
+
+
+def check_adjoint(query: Query, points: list[int], alpha: float, mode: PhongMode, rng: np.random.Generator) -> None:
+    """Compare the adjoints of some points with differences of differences."""
+    u, t = rng.normal(size=len(query.points)), rng.normal(size=query.points.shape)
+    adjoint = query.evaluate_adjoint(u, t, alpha, mode)
+    for i in points:
+        value = query.value(i, alpha, mode)
+
+        def loss(x: np.ndarray, value=value, i=i) -> float:
+            return u[i] * value(x) + t[i] @ central_difference(value, x)
+
+        expected = central_difference(loss, query.points[i])
+        np.testing.assert_allclose(adjoint[i], expected, rtol=2e-3, atol=2e-3 * float(np.linalg.norm(expected)) + 2e-3)
+
+
+@pytest.mark.parametrize("name", ["ball", "box", "ring"])
+def test_printed_gradient_and_its_adjoint_match_the_reference(name, rng, device):
+    """The printed gradient is not the derivative of the printed value, and its adjoint is that of what is computed."""
+    mesh = SMOOTH_AND_SHARP[name]
+    query = Query(load_object(mesh), points_around(mesh, rng, 60), device)
+    u, t = rng.normal(size=60), rng.normal(size=(60, 3))
+    gradient, adjoint = query.evaluate(0.75, "printed")[1], query.evaluate_adjoint(u, t, 0.75, "printed")
+    smooth = [i for i in range(len(query.points)) if query.is_smooth(i, 0.75)]
+    assert len(smooth) > 17
+    for i in smooth:
+        value, face = query.value(i, 0.75, "printed"), query.face[i]
+
+        def printed(x: np.ndarray, i=i, face=face) -> np.ndarray:
+            return printed_gradient(x, query.triangles[face], query.normals[face], 0.75, query.side[i])
+
+        def loss(x: np.ndarray, value=value, printed=printed, i=i) -> float:
+            return u[i] * value(x) + t[i] @ printed(x)
+
+        np.testing.assert_allclose(gradient[i], printed(query.points[i]), atol=1e-4)
+        expected = central_difference(loss, query.points[i])
+        np.testing.assert_allclose(adjoint[i], expected, rtol=1e-3, atol=1e-3 * float(np.linalg.norm(expected)) + 1e-3)
 
 
 # ---- stored faces
@@ -237,7 +314,8 @@ def test_points_out_of_reach_are_far_and_pull_nowhere(name, alpha, device):
     assert query.face[0] == -1 and query.face[1] >= 0
     distance, gradient = query.evaluate(alpha)
     assert distance[0] == FAR_DISTANCE and distance[1] < 0.02
-    np.testing.assert_array_equal([query.outward[0], gradient[0]], np.zeros((2, 3)))
+    adjoint = query.evaluate_adjoint(np.ones(2), np.ones((2, 3)), alpha)
+    np.testing.assert_array_equal([query.outward[0], gradient[0], adjoint[0]], np.zeros((3, 3)))
 
 
 def test_the_far_distance_is_the_same_constant():
@@ -259,8 +337,10 @@ def test_bad_arguments_are_named(device):
         find_closest_faces(query.mesh, query.at, 0.0, query.face_out, query.outward_out)
     with pytest.raises(OptionError, match=r"phong_alpha must be in \[0, 1\], got 2.0"):
         query.evaluate(2.0)
-    with pytest.raises(OptionError, match=r"phong_mode must be one of distance, plane, got 'round'"):
+    with pytest.raises(OptionError, match=r"phong_mode must be one of distance, plane, printed, got 'round'"):
         query.evaluate(0.5, "round")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ShapeError, match=r"gradient_adjoint has shape \(1, 3\), expected \(1, 4\) like points"):
+        query.evaluate_adjoint(np.zeros(4), np.zeros((3, 3)), 0.0)
 
 
 def test_an_unknown_device_is_named():

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import trimesh
     import warp as wp
 
-PhongMode = Literal["distance", "plane"]
-"""Distance to the Phong point, or to the plane through it with the interpolated normal."""
+PhongMode = Literal["distance", "plane", "printed"]
+"""Distance to the Phong point, to the plane through it with the interpolated normal, or as Fast-Grasp'D prints it."""
 
 FAR_DISTANCE = 10.0
 """Distance of a point that has no face within reach [m]; the constant of the same name in the kernels."""
@@ -50,6 +50,8 @@ class DeviceMesh:
         """Unit outward normals, vec3, shape [vertex]."""
         self.edge_normals = wp.array(obj.edge_normals, dtype=wp.vec3, device=self.device)
         """Unit outward normals, vec3, shape [face, 3]."""
+        self.corner_normals = wp.array(obj.vertex_normals[obj.faces], dtype=wp.vec3, device=self.device)
+        """Unit outward normals at the corners of the faces, between which Phong curves, vec3, shape [face, 3]."""
         self.mesh = wp.Mesh(self.vertices, self.indices, support_winding_number=obj.sign_method == "winding")
 
     @property
@@ -131,17 +133,70 @@ def evaluate_signed_distance(
 
     from .kernels import distance as kernels
 
-    if not 0.0 <= phong_alpha <= 1.0:
-        raise OptionError(f"phong_alpha must be in [0, 1], got {phong_alpha}")
-    modes = {"distance": kernels.PHONG_DISTANCE, "plane": kernels.PHONG_PLANE}
-    if phong_mode not in modes:
-        raise OptionError(f"phong_mode must be one of {', '.join(modes)}, got {phong_mode!r}")
+    mode = _phong_mode(phong_alpha, phong_mode)
     _check_shapes(points, face=face, outward=outward, distance_out=distance_out, gradient_out=gradient_out)
     wp.launch(
         kernels.signed_distance,
         dim=points.shape,
-        inputs=[mesh.id, mesh.vertex_normals, points, face, outward, phong_alpha, modes[phong_mode]],
+        inputs=[mesh.id, mesh.corner_normals, points, face, outward, phong_alpha, mode],
         outputs=[distance_out, gradient_out],
+        device=mesh.device,
+    )
+
+
+def evaluate_signed_distance_adjoint(
+    mesh: DeviceMesh,
+    points: wp.array,
+    face: wp.array,
+    outward: wp.array,
+    *,
+    phong_alpha: float = 0.0,
+    phong_mode: PhongMode = "distance",
+    distance_adjoint: wp.array,
+    gradient_adjoint: wp.array,
+    point_adjoint_out: wp.array,
+) -> None:
+    """Derivative of a loss with respect to the points, from those with respect to their distances and gradients.
+
+    The adjoint of :func:`evaluate_signed_distance` on the stored faces. Allocates nothing, so it can be recorded in a
+    CUDA graph. Close to an edge or a vertex the gradient turns fast: its derivative is one over the distance, and zero
+    within a micrometre.
+
+    Args:
+        mesh: The object.
+        points: Points in the object frame [m], vec3, shape [grasp, point].
+        face: Face of each point from :func:`find_closest_faces`, -1 for none, int, shape [grasp, point].
+        outward: From the same call, vec3, shape [grasp, point].
+        phong_alpha: As in :func:`evaluate_signed_distance`.
+        phong_mode: As in :func:`evaluate_signed_distance`.
+        distance_adjoint: Derivative of the loss with respect to the distances [1/m], shape [grasp, point].
+        gradient_adjoint: Derivative of the loss with respect to the gradients, vec3, shape [grasp, point].
+        point_adjoint_out: Derivative of the loss with respect to the points [1/m], overwritten, zero without a face,
+            vec3, shape [grasp, point].
+
+    Raises:
+        ShapeError: an array does not match ``points``.
+        OptionError: ``phong_alpha`` is not in [0, 1] or ``phong_mode`` is unknown.
+    """
+    import warp as wp
+
+    from .kernels import distance as kernels
+
+    mode = _phong_mode(phong_alpha, phong_mode)
+    _check_shapes(
+        points,
+        face=face,
+        outward=outward,
+        distance_adjoint=distance_adjoint,
+        gradient_adjoint=gradient_adjoint,
+        point_adjoint_out=point_adjoint_out,
+    )
+    model = [mesh.id, mesh.corner_normals]
+    wp.launch(
+        kernels.signed_distance_adjoint,
+        dim=points.shape,
+        inputs=[*model, points, face, outward, distance_adjoint, gradient_adjoint, phong_alpha, mode],
+        outputs=[point_adjoint_out],
         device=mesh.device,
     )
 
@@ -180,6 +235,22 @@ def signed_distance(
         mesh, at, face, outward, phong_alpha=phong_alpha, distance_out=distance, gradient_out=gradient
     )
     return distance.numpy()[0]
+
+
+def _phong_mode(alpha: float, mode: PhongMode) -> int:
+    """Number of a mode in the kernels."""
+    from .kernels import distance as kernels
+
+    if not 0.0 <= alpha <= 1.0:
+        raise OptionError(f"phong_alpha must be in [0, 1], got {alpha}")
+    modes = {
+        "distance": kernels.PHONG_DISTANCE,
+        "plane": kernels.PHONG_PLANE,
+        "printed": kernels.PHONG_PRINTED,
+    }
+    if mode not in modes:
+        raise OptionError(f"phong_mode must be one of {', '.join(modes)}, got {mode!r}")
+    return modes[mode]
 
 
 def _check_shapes(points: wp.array, **arrays: wp.array) -> None:
