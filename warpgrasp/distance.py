@@ -9,6 +9,7 @@ import numpy as np
 
 from .errors import OptionError, ShapeError
 from .mesh import ObjectMesh, load_object
+from .phong import phong_surface
 
 if TYPE_CHECKING:
     import trimesh
@@ -27,18 +28,27 @@ class DeviceMesh:
     Args:
         obj: The object.
         device: Warp device; the first GPU when omitted, the CPU where there is none.
+        phong_alpha: Where positive, the surface is made ready for this share of Phong smoothing: normals are split at
+            creases and faces subdivided until it bulges by a tenth of a millimetre at most. With 0, faces and vertex
+            normals are those of the object.
 
     Raises:
         DeviceError: there is no such device.
+        OptionError: ``phong_alpha`` is not in [0, 1].
     """
 
-    def __init__(self, obj: ObjectMesh, device: str | None = None) -> None:
+    def __init__(self, obj: ObjectMesh, device: str | None = None, *, phong_alpha: float = 0.0) -> None:
         import warp as wp
 
         from .device import choose
 
         self.device = choose(device)
         """Name of the Warp device."""
+        _check_phong_alpha(phong_alpha)
+        corner_normals = obj.vertex_normals[obj.faces]
+        if phong_alpha > 0.0:
+            surface = phong_surface(obj, phong_alpha)
+            obj, corner_normals = surface.obj, surface.corner_normals
         self.sign_method = obj.sign_method
         self.vertices = wp.array(obj.vertices, dtype=wp.vec3, device=self.device)
         """In the object frame [m], vec3, shape [vertex]."""
@@ -50,7 +60,7 @@ class DeviceMesh:
         """Unit outward normals, vec3, shape [vertex]."""
         self.edge_normals = wp.array(obj.edge_normals, dtype=wp.vec3, device=self.device)
         """Unit outward normals, vec3, shape [face, 3]."""
-        self.corner_normals = wp.array(obj.vertex_normals[obj.faces], dtype=wp.vec3, device=self.device)
+        self.corner_normals = wp.array(corner_normals, dtype=wp.vec3, device=self.device)
         """Unit outward normals at the corners of the faces, between which Phong curves, vec3, shape [face, 3]."""
         self.mesh = wp.Mesh(self.vertices, self.indices, support_winding_number=obj.sign_method == "winding")
 
@@ -237,12 +247,17 @@ def signed_distance(
     return distance.numpy()[0]
 
 
+def _check_phong_alpha(alpha: float) -> None:
+    """A share of smoothing is from 0 to 1."""
+    if not 0.0 <= alpha <= 1.0:
+        raise OptionError(f"phong_alpha must be in [0, 1], got {alpha}")
+
+
 def _phong_mode(alpha: float, mode: PhongMode) -> int:
     """Number of a mode in the kernels."""
     from .kernels import distance as kernels
 
-    if not 0.0 <= alpha <= 1.0:
-        raise OptionError(f"phong_alpha must be in [0, 1], got {alpha}")
+    _check_phong_alpha(alpha)
     modes = {
         "distance": kernels.PHONG_DISTANCE,
         "plane": kernels.PHONG_PLANE,
