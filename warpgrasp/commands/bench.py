@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     device.choose(options.device)
     bench.check_folder(options.out)
     hidden = options.quiet or not sys.stderr.isatty()
-    with Progress(shown=False) as progress, tqdm(unit="cell", disable=hidden, leave=False) as bar:
+    with Progress("optimizing", "step", shown=False) as progress, tqdm(unit="cell", disable=hidden, leave=False) as bar:
 
         def show(done: int, total: int, row: dict) -> None:
             bar.total = total

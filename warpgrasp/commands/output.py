@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..result import Grasps
 
 
 class Progress:
     """A bar on stderr that appears after two seconds, and a way out of the work on Ctrl-C.
 
     Synthesis runs in threads, which Python does not interrupt: they end at their next report.
+
+    Args:
+        doing: What takes its time.
+        unit: What is counted.
+        shown: Whether there is somebody to see it.
     """
 
-    def __init__(self, *, shown: bool) -> None:
+    def __init__(self, doing: str, unit: str = "", *, shown: bool) -> None:
         from tqdm import tqdm
 
-        self.bar = tqdm(desc="optimizing", unit="step", delay=2.0, leave=False, disable=not shown)
+        self.bar = tqdm(desc=doing, unit=unit, delay=2.0, miniters=0, leave=False, disable=not shown)
+        if not unit:
+            self.bar.bar_format = "{desc}, {elapsed}"
         self.interrupted = False
+        self.finished = threading.Event()
+        self.ticker = threading.Thread(target=self.tick, daemon=True)
+
+    def tick(self) -> None:
+        """Show that time passes, whether or not the work reports."""
+        while not self.finished.wait(0.5):
+            self.bar.update(0)
 
     def __call__(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` steps are done; stop the thread that calls if asked to."""
@@ -32,10 +52,15 @@ class Progress:
 
     def __enter__(self) -> Progress:
         self.previous = signal.signal(signal.SIGINT, self.interrupt)
+        if not self.bar.disable:
+            self.ticker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self.previous)
+        self.finished.set()
+        if not self.bar.disable:
+            self.ticker.join()
         self.bar.close()
 
     def interrupt(self, *_: object) -> None:
@@ -81,6 +106,28 @@ def finite(value):
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def watched(options: argparse.Namespace) -> bool:
+    """Whether somebody sees a bar on stderr."""
+    return not options.quiet and sys.stderr.isatty()
+
+
+def short(value: float) -> float | str:
+    """Three digits of a number for a table, a dash where there is none."""
+    if not math.isfinite(value):
+        return "-"
+    rounded = float(f"{value:.3g}")
+    return int(rounded) if rounded.is_integer() else rounded
+
+
+def verdict_report(grasps: Grasps, grasp: int) -> dict[str, Any]:
+    """What is known of one grasp, for a JSON document."""
+    return {
+        "valid": bool(grasps.valid[grasp]),
+        "reason": str(grasps.reason[grasp]),
+        "metrics": {key: values[grasp].item() for key, values in grasps.metrics.items()},
+    }
 
 
 def median(values) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import check_output, natural_number, positive_integer, positive_number
-from .output import Progress, median, print_json, start_warp
+from .output import Progress, median, print_json, start_warp, verdict_report, watched
 
 if TYPE_CHECKING:
     from ..result import Grasps
@@ -57,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     hand = load_hand(options.hand)
     mesh = load_object(options.mesh, scale=options.scale)
     start = time.perf_counter()
-    with Progress(shown=not options.quiet and sys.stderr.isatty()) as progress:
+    with Progress("optimizing", "step", shown=watched(options)) as progress:
         grasps = synthesize(
             hand,
             mesh,
@@ -125,10 +124,8 @@ def synthesis_report(options: argparse.Namespace, grasps: Grasps, seconds: float
 def grasp_report(grasps: Grasps, grasp: int) -> dict:
     """One grasp of the JSON document: its outcome and its poses."""
     return {
-        "valid": bool(grasps.valid[grasp]),
-        "reason": str(grasps.reason[grasp]),
+        **verdict_report(grasps, grasp),
         "wrist_position": grasps.wrist_position[grasp].tolist(),
         "wrist_quaternion_wxyz": grasps.wrist_quaternion[grasp].tolist(),
         "joint_position": dict(zip(grasps.joint_names, grasps.joint_position[grasp].tolist(), strict=True)),
-        "metrics": {key: values[grasp].item() for key, values in grasps.metrics.items() if values.ndim == 1},
     }
