@@ -11,6 +11,7 @@ import trimesh
 import warpgrasp
 from warpgrasp import rotation
 from warpgrasp.physics import object_model, scene
+from warpgrasp.physics.merge import merge_pieces
 from warpgrasp.physics.protocols import DGN6, FC6
 
 TURN = rotation.matrix(np.array([0.01, 0.02, -0.03]), rotation.quaternion_from_rpy(np.array([0.3, 0.5, 0.7])))
@@ -88,6 +89,21 @@ def test_concave_objects_are_cut_once_and_kept(cache, monkeypatch):
     second = object_model.object_shape(obj)
     for a, b in zip(first.pieces, second.pieces, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_pieces_are_joined_where_the_mesh_is_only_rough_and_kept_apart_where_it_is_hollow():
+    """A bar cut into four is one bar again; an L stays two, since one hull would leave it by a centimetre."""
+    bar = warpgrasp.load_object(trimesh.creation.box((0.08, 0.02, 0.02)))
+    slices = tuple(
+        trimesh.creation.box(bounds=[[x, -0.01, -0.01], [x + 0.02, 0.01, 0.01]]).vertices
+        for x in (-0.04, -0.02, 0.0, 0.02)
+    )
+    (whole,) = merge_pieces(bar, slices, 1e-4)
+    np.testing.assert_allclose(np.ptp(whole, axis=0), [0.08, 0.02, 0.02], atol=1e-9)
+    arms = ([[0, 0, 0], [0.06, 0.02, 0.03]], [[0, 0.02, 0], [0.02, 0.06, 0.03]])
+    boxes = tuple(np.asarray(trimesh.creation.box(bounds=arm).vertices) for arm in arms)
+    assert len(merge_pieces(bracket(), boxes, 5e-3)) == 2
+    assert len(merge_pieces(bracket(), boxes, 2e-2)) == 1
 
 
 def test_a_damaged_cache_is_made_again(cache):

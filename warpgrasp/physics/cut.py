@@ -10,12 +10,17 @@ from .object_model import save_pieces
 
 
 def main() -> None:
-    """Read vertices, faces and threshold; write the corners of the pieces."""
+    """Read vertices, faces, threshold and way of preprocessing; write the corners of the pieces."""
     import coacd
 
     coacd.set_log_level("off")
     with np.load(sys.argv[1], allow_pickle=False) as mesh:
-        parts = coacd.run_coacd(coacd.Mesh(mesh["vertices"], mesh["faces"]), threshold=float(mesh["threshold"]), seed=0)
+        parts = coacd.run_coacd(
+            coacd.Mesh(mesh["vertices"], mesh["faces"]),
+            threshold=float(mesh["threshold"]),
+            preprocess_mode=str(mesh["preprocess"]),
+            seed=0,
+        )
     if not parts:
         sys.exit("it found no piece")
     save_pieces(sys.argv[2], tuple(np.asarray(vertices, float) for vertices, _ in parts))

@@ -32,6 +32,12 @@ CONVEX_SHARE = 0.97
 THRESHOLD = 0.05
 """Largest concavity that CoACD leaves in a piece, as a share of the object's size."""
 
+MERGE = 0.02
+"""Distance by which two pieces made one may leave the mesh, as a share of the object's largest extent."""
+
+LEAST_COVER = 0.95
+"""Share of the object's volume that the pieces must have between them, or the cut has failed."""
+
 CUT_SECONDS = 600.0
 """Time that CoACD may take."""
 
@@ -146,11 +152,14 @@ def convex_pieces(obj: ObjectMesh, *, threshold: float = THRESHOLD) -> tuple[np.
     """
     if importlib.util.find_spec("coacd") is None:
         raise CutError("coacd is not installed; pip install coacd")
-    key = f"{obj.content_hash} {threshold} {importlib.metadata.version('coacd')}"
+    key = f"{obj.content_hash} {threshold} {MERGE} {importlib.metadata.version('coacd')}"
     file = cache_folder() / "pieces" / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
     pieces = _read(file)
     if pieces is None:
-        pieces = _cut(obj, threshold)
+        # Here only: it takes Warp, which the processes that simulate need not load.
+        from .merge import merge_pieces
+
+        pieces = merge_pieces(obj, _cut_closed(obj, threshold), MERGE * obj.extents.max())
         _write(file, pieces)
     return pieces
 
@@ -164,11 +173,21 @@ def cache_folder() -> Path:
     return Path(base) / "warpgrasp"
 
 
-def _cut(obj: ObjectMesh, threshold: float) -> tuple[np.ndarray, ...]:
+def _cut_closed(obj: ObjectMesh, threshold: float) -> tuple[np.ndarray, ...]:
+    """Cut a closed mesh as it is: CoACD's remeshing, for open ones, thickens a mug's wall by half."""
+    if obj.trimesh().is_watertight:
+        try:
+            return _cut(obj, threshold, "off")
+        except CutError:
+            pass
+    return _cut(obj, threshold, "auto")
+
+
+def _cut(obj: ObjectMesh, threshold: float, preprocess: str) -> tuple[np.ndarray, ...]:
     """Run CoACD in a process of its own: a mesh that breaks it must not break the caller."""
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder) / "mesh.npz", Path(folder) / "pieces.npz"
-        np.savez(given, vertices=obj.vertices, faces=obj.faces, threshold=threshold)
+        np.savez(given, vertices=obj.vertices, faces=obj.faces, threshold=threshold, preprocess=preprocess)
         command = [sys.executable, "-m", "warpgrasp.physics.cut", str(given), str(found)]
         try:
             subprocess.run(command, env=child_environment(), capture_output=True, timeout=CUT_SECONDS, check=True)
@@ -181,6 +200,9 @@ def _cut(obj: ObjectMesh, threshold: float) -> tuple[np.ndarray, ...]:
     pieces = tuple(piece for piece in pieces if _volume(piece) > LEAST_VOLUME)
     if not pieces:
         raise CutError("CoACD leaves no piece that has a volume")
+    cover = sum(map(_volume, pieces)) / obj.volume
+    if obj.mass_model == "solid" and cover < LEAST_COVER:
+        raise CutError(f"CoACD's pieces have {100.0 * cover:.0f} % of its volume")
     return pieces
 
 
