@@ -15,12 +15,15 @@ TOUCHING_DISTANCE = wp.constant(1.0e-6)
 SHORTEST_BLEND = wp.constant(1.0e-3)
 """Interpolated normals shorter than this have no direction."""
 
+PLANE_REACH = wp.constant(5.0e-4)
+"""Up to about here, ``PHONG_PLANE`` measures along the interpolated normal, further away the true distance [m]."""
+
 PHONG_DISTANCE = wp.constant(0)
 """Phong mode: distance to the Phong point r*, on the side where the point lies."""
 
 PHONG_PLANE = wp.constant(1)
-"""Phong mode: distance to the plane through the Phong point with the interpolated normal. Smoother than
-``PHONG_DISTANCE`` within a millimetre of the surface, too short far away from sharp edges."""
+"""Phong mode: near the surface, height over the plane through the Phong point with the interpolated normal, so that
+normals turn evenly from face to face; further away, ``PHONG_DISTANCE``."""
 
 PHONG_PRINTED = wp.constant(2)
 """Phong mode: distance to the Phong point with the sign of the flat mesh and the gradient (p - r*) / rho, as printed in
@@ -305,24 +308,38 @@ def phong_offset(p: wp.vec3, a: wp.vec3, b: wp.vec3, c: wp.vec3, normals: wp.mat
 
 
 @wp.func
-def phong_sign(flat: wp.vec3, d: wp.vec3, m: wp.vec3, outward: wp.vec3):
+def phong_sign(flat: wp.vec3, d: wp.vec3, blend: wp.vec3, outward: wp.vec3):
     """Side of the Phong surface on which a point lies: 1 outside, -1 inside.
 
-    That of the flat surface, but where the two may lie on either side of the point, the interpolated normal m tells.
+    That of the flat surface, but where the point may lie between the two, the interpolated normal tells.
     """
-    if wp.length_sq(flat) < wp.length_sq(d - flat):
-        return wp.where(wp.dot(d, m) < 0.0, -1.0, 1.0)
+    between = wp.length_sq(flat) < wp.length_sq(d - flat)
+    if between and wp.length_sq(blend) > SHORTEST_BLEND * SHORTEST_BLEND:
+        return wp.where(wp.dot(d, blend) < 0.0, -1.0, 1.0)
     return flat_sign(flat, outward)
 
 
 @wp.func
 def pull_back(
-    x: wp.vec3, weight: wp.vec3, slope: wp.mat33, arm: wp.mat33, height: wp.vec3, normals: wp.mat33, alpha: float
+    x: wp.vec3,
+    gain: wp.vec3,
+    weight: wp.vec3,
+    slope: wp.mat33,
+    arm: wp.mat33,
+    height: wp.vec3,
+    normals: wp.mat33,
+    alpha: float,
 ):
-    """Transposed derivative of d = p - r* with respect to p, times x; ``slope`` is that of the weights."""
+    """Adjoint of p for those of d = p - r* (x) and of the weights (gain), whose derivative is ``slope``."""
     along = normals * x
     rest = x - alpha * (wp.cw_mul(weight, along) * normals)
-    return x + (alpha * wp.cw_mul(height, along) - arm * rest) * slope
+    return x + (gain + alpha * wp.cw_mul(height, along) - arm * rest) * slope
+
+
+@wp.func
+def phong_reach(mode: int):
+    """Length l of ``phong_distance`` [m]."""
+    return wp.where(mode == PHONG_PLANE, PLANE_REACH, 0.0)
 
 
 @wp.func
@@ -331,11 +348,10 @@ def phong_distance(
 ):
     """Signed distance to the Phong surface over one face and its gradient with respect to p.
 
-    With d = p - r* of ``phong_offset``, m = sum_i u_i n_i / |sum_i u_i n_i| and s of ``phong_sign``:
+    With d = p - r* of ``phong_offset``, s of ``phong_sign`` and k = sum_i u_i n_i, the normal before it gets length 1:
 
-    phi = s |d|   (PHONG_DISTANCE)
-    phi = d . m   (PHONG_PLANE)
-    phi = sign(p - r . outward) |d|, gradient d / phi   (PHONG_PRINTED)
+    phi = d . q / |q|,  q = l k + s d;  l = 0 (PHONG_DISTANCE), so that phi = s |d|, or PLANE_REACH (PHONG_PLANE)
+    phi = sign((p - r) . outward) |d|, gradient d / phi   (PHONG_PRINTED)
 
     Source: Turpin et al. 2023, Fast-Grasp'D, section III-B, for the last one.
     """
@@ -348,25 +364,23 @@ def phong_distance(
         return sign * length, sign / length * d
 
     blend = weight * normals
-    blend_length = wp.length(blend)
-    if blend_length < SHORTEST_BLEND:
-        # the normals of a knife edge cancel: only the flat triangle is left
-        value, gradient = flat_distance(flat, outward)
-        return value, gradient
-    m = blend / blend_length
-
+    sign = phong_sign(flat, d, blend, outward)
+    reach = phong_reach(mode)
+    q = reach * blend + sign * d
+    q_length = wp.length(q)
+    if q_length < TOUCHING_DISTANCE:
+        return wp.dot(d, outward), outward
     slope = closest_point_gradient(weight, a, b, c)
-    value = wp.dot(d, m)
-    if mode == PHONG_PLANE:
-        turn = (d - value * m) / blend_length
-        return value, pull_back(m, weight, slope, arm, height, normals, alpha) + (normals * turn) * slope
-    direction = m
-    length = wp.length(d)
-    if length > TOUCHING_DISTANCE:
-        sign = phong_sign(flat, d, m, outward)
-        value = sign * length
-        direction = sign / length * d
-    return value, pull_back(direction, weight, slope, arm, height, normals, alpha)
+    inverse = 1.0 / q_length
+    q = inverse * q
+    value = wp.dot(d, q)
+    x = q
+    gain = wp.vec3(0.0, 0.0, 0.0)
+    if reach > 0.0:
+        rest = inverse * (d - value * q)
+        x = q + sign * rest
+        gain = reach * (normals * rest)
+    return value, pull_back(x, gain, weight, slope, arm, height, normals, alpha)
 
 
 @wp.func
@@ -384,62 +398,55 @@ def phong_adjoint(
 ):
     """Adjoint of p for those of the value and of the gradient (t) that ``phong_distance`` returns.
 
-    The gradient g = D' n, with D = dd/dp and n the direction in which d is measured, is the derivative of the value,
-    so its own derivative is symmetric, and its adjoint is the change of g when p moves by t:
+    With D = dd/dp and K = dk/dp, the gradient is g = D' x + l K' y of x = q + s y and y = (d - phi q) / |q|, where q is
+    from here on of length 1. It is the derivative of the value, so its own derivative is symmetric, and its adjoint is
+    the change of g when p moves by t:
 
-    dg = D' dn + dD' n,   dn = (dd - n n.dd) / phi (PHONG_DISTANCE) or dm (PHONG_PLANE)
+    dg = D' dx + dD' x + l K' dy
 
-    The printed gradient is none; its adjoint is D' (s n value_adjoint + s (t - n n.t) / |d|).
+    The printed gradient is no derivative; its adjoint is D' (n value_adjoint + s (t - n n.t) / |d|), n = s d / |d|.
     """
     weight, flat, arm, height, d = phong_offset(p, a, b, c, normals, alpha)
     slope = closest_point_gradient(weight, a, b, c)
-    length = wp.length(d)
     if mode == PHONG_PRINTED:
+        length = wp.length(d)
         if length < TOUCHING_DISTANCE:
             return value_adjoint * outward
-        printed = flat_sign(flat, outward) / length * d
-        x = value_adjoint * printed + flat_sign(flat, outward) / length * turning(printed, t)
-        return pull_back(x, weight, slope, arm, height, normals, alpha)
+        sign = flat_sign(flat, outward)
+        printed = sign / length * d
+        x = value_adjoint * printed + sign / length * turning(printed, t)
+        return pull_back(x, wp.vec3(0.0, 0.0, 0.0), weight, slope, arm, height, normals, alpha)
 
     blend = weight * normals
-    blend_length = wp.length(blend)
-    if blend_length < SHORTEST_BLEND:
-        _, gradient = flat_distance(flat, outward)
-        return value_adjoint * gradient + flat_curvature(p, a, b, c, outward, t)
-    m = blend / blend_length
+    sign = phong_sign(flat, d, blend, outward)
+    reach = phong_reach(mode)
+    q = reach * blend + sign * d
+    q_length = wp.length(q)
+    if q_length < TOUCHING_DISTANCE:
+        return value_adjoint * outward
+    inverse = 1.0 / q_length
+    q = inverse * q
+    value = wp.dot(d, q)
+    rest = inverse * (d - value * q)
+    x = q + sign * rest
 
-    # everything that changes when p moves by t
+    # what changes when p moves by t
     weight_change = slope * t
     foot_change = weight_change * arm
     height_change = normals * foot_change
     lift_change = wp.cw_mul(weight_change, height) + wp.cw_mul(weight, height_change)
     d_change = t - foot_change + alpha * (lift_change * normals)
-
-    turn = wp.vec3(0.0, 0.0, 0.0)
-    turn_change = wp.vec3(0.0, 0.0, 0.0)
-    direction = m
-    direction_change = wp.vec3(0.0, 0.0, 0.0)
-    if mode == PHONG_PLANE:
-        height_over = wp.dot(d, m)
-        blend_change = weight_change * normals
-        direction_change = turning(m, blend_change) / blend_length
-        height_over_change = wp.dot(d_change, m) + wp.dot(d, direction_change)
-        turn = (d - height_over * m) / blend_length
-        turn_change = (
-            d_change - height_over_change * m - height_over * direction_change - wp.dot(m, blend_change) * turn
-        ) / blend_length
-    elif length > TOUCHING_DISTANCE:
-        sign = phong_sign(flat, d, m, outward)
-        direction = sign / length * d
-        direction_change = sign / length * turning(direction, d_change)
-
-    along = normals * direction
-    gain = alpha * (wp.cw_mul(height_change, along) + arm * (wp.cw_mul(weight_change, along) * normals))
-    x = value_adjoint * direction + direction_change
-    return (
-        pull_back(x, weight, slope, arm, height, normals, alpha)
-        + (gain + normals * (turn_change + value_adjoint * turn)) * slope
+    raw_change = reach * (weight_change * normals) + sign * d_change
+    q_change = inverse * turning(q, raw_change)
+    rest_change = inverse * (
+        turning(q, d_change) - wp.dot(d, q_change) * q - value * q_change - wp.dot(q, raw_change) * rest
     )
+    x_change = q_change + sign * rest_change
+
+    along = normals * x
+    bend = alpha * (wp.cw_mul(height_change, along) + arm * (wp.cw_mul(weight_change, along) * normals))
+    gain = bend + reach * (normals * (value_adjoint * rest + rest_change))
+    return pull_back(value_adjoint * x + x_change, gain, weight, slope, arm, height, normals, alpha)
 
 
 @wp.kernel(enable_backward=False)

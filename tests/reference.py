@@ -51,13 +51,20 @@ def phong_signed_distance(
     weight = closest_barycentric(p, triangle)
     r = weight @ triangle
     d = p - phong_point(weight, triangle, normals, alpha)
-    m = weight @ normals
-    m /= np.linalg.norm(m)
+    normal = weight @ normals
+    if mode != "printed" and np.linalg.norm(p - r) < np.linalg.norm(p - r - d):
+        side = float(np.sign(d @ normal))
     if mode == "plane":
-        return float(d @ m)
-    if mode == "distance" and np.linalg.norm(p - r) < np.linalg.norm(p - r - d):
-        side = float(np.sign(d @ m))
+        q = 0.0005 * normal + side * d
+        return float(d @ q / np.linalg.norm(q))
     return float(side * np.linalg.norm(d))
+
+
+def phong_height(p: np.ndarray, triangle: np.ndarray, normals: np.ndarray, alpha: float) -> float:
+    """Height over the plane through the Phong point with the interpolated normal."""
+    weight = closest_barycentric(p, triangle)
+    normal = weight @ normals
+    return float((p - phong_point(weight, triangle, normals, alpha)) @ normal / np.linalg.norm(normal))
 
 
 def phong_point(weight: np.ndarray, triangle: np.ndarray, normals: np.ndarray, alpha: float) -> np.ndarray:

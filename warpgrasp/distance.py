@@ -29,8 +29,8 @@ class DeviceMesh:
         obj: The object.
         device: Warp device; the first GPU when omitted, the CPU where there is none.
         phong_alpha: Where positive, the surface is made ready for this share of Phong smoothing: normals are split at
-            creases and faces subdivided until it bulges by a tenth of a millimetre at most. With 0, faces and vertex
-            normals are those of the object.
+            creases and faces subdivided until it bulges by a tenth of a millimetre at most. With 0, faces and normals
+            are those of the object.
 
     Raises:
         DeviceError: there is no such device.
@@ -44,11 +44,16 @@ class DeviceMesh:
 
         self.device = choose(device)
         """Name of the Warp device."""
+        self.object = obj
+        """What is on the device, as it was given."""
         _check_phong_alpha(phong_alpha)
+        self.bulge = 0.0
+        """How far the Phong surface may lie from the flat one [m]; 0 unless it was made ready for Phong."""
         corner_normals = obj.vertex_normals[obj.faces]
         if phong_alpha > 0.0:
             surface = phong_surface(obj, phong_alpha)
             obj, corner_normals = surface.obj, surface.corner_normals
+            self.bulge = surface.bulge
         self.sign_method = obj.sign_method
         self.vertices = wp.array(obj.vertices, dtype=wp.vec3, device=self.device)
         """In the object frame [m], vec3, shape [vertex]."""
@@ -120,8 +125,9 @@ def evaluate_signed_distance(
     """Signed distance of each point to its stored face, and the gradient with respect to the point.
 
     Allocates nothing, so it can be recorded in a CUDA graph. With ``phong_alpha`` the surface is curved between the
-    vertices by their normals; this rounds coarse smooth meshes and inflates coarse sharp ones (a box of 12 faces by
-    1 cm), so subdivide those first.
+    corners of each face by their normals; on coarse sharp meshes it then bulges (a box of 12 faces by centimetres)
+    unless the ``DeviceMesh`` was made with ``phong_alpha`` too. A surface dilated by a radius is the level set of that
+    distance: subtract the radius.
 
     Args:
         mesh: The object.
@@ -129,11 +135,13 @@ def evaluate_signed_distance(
         face: Face of each point from :func:`find_closest_faces`, -1 for none, int, shape [grasp, point].
         outward: From the same call, vec3, shape [grasp, point].
         phong_alpha: 0 for flat triangles, up to 1 for the fully curved surface.
-        phong_mode: What is measured on the curved surface. "plane" has the smoother gradient within a millimetre of
-            it, "distance" stays a distance far away from sharp edges, but jumps where a coarse sharp
-            mesh changes the sign off the surface.
+        phong_mode: What is measured. "distance" is the distance to the Phong point. "plane" measures along the
+            interpolated normal within half a millimetre of the surface, where the direction of "distance" is
+            unsteady, and the same further away. "printed" is Fast-Grasp'D as printed: the sign of the flat mesh, wrong
+            between the two surfaces, and a gradient that is not the derivative.
         distance_out: Signed distance [m], negative inside, ``FAR_DISTANCE`` without a face, shape [grasp, point].
-        gradient_out: Its derivative in the object frame, zero without a face, vec3, shape [grasp, point].
+        gradient_out: Its derivative (of "printed", see there) in the object frame, zero without a face, vec3, shape
+            [grasp, point].
 
     Raises:
         ShapeError: an array does not match ``points``.
@@ -223,7 +231,8 @@ def signed_distance(
     Args:
         obj: The object, or anything that :func:`warpgrasp.load_object` takes.
         points: In the object frame [m], shape (N, 3).
-        phong_alpha: 0 for flat triangles, up to 1 for a surface curved by the vertex normals.
+        phong_alpha: 0 for flat triangles, up to 1 for a surface curved by the normals between its creases; it is
+            subdivided first and stays within a tenth of a millimetre of the flat one.
         device: Warp device; the first GPU when omitted, the CPU where there is none.
 
     Returns:
@@ -234,7 +243,7 @@ def signed_distance(
     points = np.asarray(points, np.float32)
     if points.ndim != 2 or points.shape[1] != 3:
         raise ShapeError("points", "(N, 3)", points.shape)
-    mesh = DeviceMesh(load_object(obj), device)
+    mesh = DeviceMesh(load_object(obj), device, phong_alpha=phong_alpha)
     shape = (1, len(points))
     at = wp.array(points[None], dtype=wp.vec3, device=mesh.device)
     face = wp.empty(shape, dtype=int, device=mesh.device)

@@ -96,10 +96,10 @@ class ObjectMesh:
     @cached_property
     def edge_normals(self) -> np.ndarray:
         """Unit outward normals at the edges from corner i to corner i + 1 of each face, shape (face, 3, 3)."""
-        edge = _edge_counts(self.faces)[0]
-        normal = np.repeat(_face_normals(self.vertices[self.faces]), 3, axis=0)
+        edge = edge_counts(self.faces)[0]
+        normal = np.repeat(face_normals(self.vertices[self.faces]), 3, axis=0)
         total = np.stack([np.bincount(edge, weights=normal[:, i]) for i in range(3)], axis=1)
-        return _unit(total)[edge].reshape(-1, 3, 3)
+        return unit(total)[edge].reshape(-1, 3, 3)
 
     @cached_property
     def radius_of_gyration(self) -> float:
@@ -205,7 +205,7 @@ def _build(vertices: np.ndarray, faces: np.ndarray, scale: float, name: str, pat
     faces, body, flipped = _orient(vertices, faces)
     if flipped:
         repairs.append(f"flipped {flipped} of {len(faces)} faces")
-    count, net = _edge_counts(faces)[1:]
+    count, net = edge_counts(faces)[1:]
     watertight = not net.any()
     body_count = int(body.max()) + 1
     mass = _mass_properties(vertices, faces)
@@ -215,7 +215,7 @@ def _build(vertices: np.ndarray, faces: np.ndarray, scale: float, name: str, pat
         path=path,
         vertices=vertices,
         faces=faces.astype(np.int32),
-        vertex_normals=_vertex_normals(vertices, faces),
+        vertex_normals=mean_normals(vertices[faces], faces),
         watertight=watertight,
         body_count=body_count,
         sign_method="normal" if sound and mass.model == "solid" else "winding",
@@ -294,7 +294,7 @@ def _first_occurrences(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first[order], rank[inverse.reshape(-1)]
 
 
-def _edge_counts(faces: np.ndarray, group: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def edge_counts(faces: np.ndarray, group: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Edges of the faces: the edge of each corner (3 face,), faces per edge, and forward minus backward runs per edge.
 
     Corner 3 f + i is the edge from corner i to corner i + 1 of face f. Edges of different groups are kept apart.
@@ -324,7 +324,7 @@ def _consistent_winding(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from scipy.sparse.csgraph import connected_components
 
     face_count = len(faces)
-    edge, count, net = _edge_counts(faces)
+    edge, count, net = edge_counts(faces)
     corner = np.argsort(edge, kind="stable")
     corner = corner[count[edge[corner]] == 2].reshape(-1, 2)
     f, g = (corner // 3).T
@@ -349,7 +349,7 @@ def _inward_bodies(vertices: np.ndarray, faces: np.ndarray, body: np.ndarray) ->
     all_inward = _signed_volumes(triangles).sum() + _signed_volumes(caps).sum() < 0.0
     inward = np.full(body_count, all_inward)
 
-    edge, _, net = _edge_counts(faces, body)
+    edge, _, net = edge_counts(faces, body)
     closed = np.ones(body_count, bool)
     closed[np.repeat(body, 3)[net[edge] != 0]] = False
     volume = np.bincount(body, weights=_signed_volumes(triangles)) * (-1.0 if all_inward else 1.0)
@@ -375,7 +375,7 @@ def _caps(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    edge, _, net = _edge_counts(faces)
+    edge, _, net = edge_counts(faces)
     unmatched = np.flatnonzero(net)
     if len(unmatched) == 0:
         return np.zeros((0, 3, 3))
@@ -406,28 +406,27 @@ def _signed_volumes(triangles: np.ndarray) -> np.ndarray:
     return np.einsum("fi,fi->f", triangles[:, 0], np.cross(triangles[:, 1], triangles[:, 2])) / 6.0
 
 
-def _vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit normals, each face weighted by its angle at the vertex (Thürmer & Wüthrich 1998)."""
-    corners = vertices[faces]
-    normal = _face_normals(corners)
-    ahead = np.roll(corners, -1, axis=1) - corners
-    back = np.roll(corners, 1, axis=1) - corners
+def mean_normals(triangles: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Unit normals of groups of corners, each face weighted by its angle (Thürmer & Wüthrich 1998), shape (group, 3).
+
+    Args:
+        triangles: Corners of the faces, shape (face, 3, 3).
+        group: Group of each corner, shape (face, 3); the vertices of the faces give vertex normals.
+    """
+    ahead = np.roll(triangles, -1, axis=1) - triangles
+    back = np.roll(triangles, 1, axis=1) - triangles
     angle = np.arctan2(np.linalg.norm(np.cross(ahead, back), axis=-1), (ahead * back).sum(axis=-1))
-    weighted = angle[..., None] * normal[:, None]
-    total = np.stack(
-        [np.bincount(faces.ravel(), weights=weighted[..., i].ravel(), minlength=len(vertices)) for i in range(3)],
-        axis=1,
-    )
-    return _unit(total)
+    weighted = angle[..., None] * face_normals(triangles)[:, None]
+    return unit(np.stack([np.bincount(group.ravel(), weights=weighted[..., i].ravel()) for i in range(3)], axis=1))
 
 
-def _face_normals(triangles: np.ndarray) -> np.ndarray:
+def face_normals(triangles: np.ndarray) -> np.ndarray:
     """Unit normals of triangles, zero where the area is."""
     a, b, c = np.moveaxis(triangles, 1, 0)
-    return _unit(np.cross(b - a, c - a), smallest=1e-30)
+    return unit(np.cross(b - a, c - a), smallest=1e-30)
 
 
-def _unit(vectors: np.ndarray, smallest: float = 1e-9) -> np.ndarray:
+def unit(vectors: np.ndarray, smallest: float = 1e-9) -> np.ndarray:
     """Vectors of length one; zero where they are shorter than ``smallest``."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.where(length > smallest, vectors / np.maximum(length, smallest), 0.0)
