@@ -31,7 +31,7 @@ def main() -> None:
     images = DOCS / "images"
     images.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        for example in ("01_synthesize.py", "02_own_hand.py", "03_signed_distance.py"):
+        for example in ("01_synthesize.py", "02_own_hand.py", "03_signed_distance.py", "06_torch.py"):
             print(f"running {example}")
             runpy.run_path(str(EXAMPLES / example))["main"](folder)
         warpgrasp(["hands", "--inspect", "shadow", "--preview", f"{folder}/shadow.png"])

@@ -56,6 +56,29 @@ def test_signed_distance(tmp_path):
     assert (tmp_path / "slice.png").read_bytes().startswith(PNG)
 
 
+@pytest.mark.slow
+def test_torch(tmp_path):
+    assert "64 unseen poses" in run("06_torch.py", str(tmp_path), "40")
+    assert (tmp_path / "training.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.slow
+def test_evaluate(tmp_path):
+    out = run("04_evaluate.py", str(tmp_path), "2", "20")
+    assert "contact_area_5mm_m2" in out and "varies by" in out
+    assert (tmp_path / "areas.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.slow
+def test_validate(tmp_path):
+    out = run("05_validate.py", str(tmp_path), "2", "20")
+    assert "of 2 hold\n" in out and "of 2 hold without the squeeze" in out
+    with np.load(tmp_path / "judged.npz") as file:
+        assert f"{file['metric_success_fc6'].sum()} of 2 hold\n" in out
+    for name in ("squeezed.png", "touching.png"):
+        assert (tmp_path / name).read_bytes().startswith(PNG)
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
 def test_example_is_short_and_documented(path):
     assert len(path.read_text().splitlines()) <= 60
