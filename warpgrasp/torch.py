@@ -96,7 +96,7 @@ def signed_distance(obj: ObjectMesh, point: torch.Tensor, *, phong_alpha: float 
     Args:
         obj: From :func:`warpgrasp.load_object`.
         point: In the object frame [m], shape (..., 3).
-        phong_alpha: 0 for flat triangles, up to 1 for a surface curved by the vertex normals.
+        phong_alpha: 0 for flat triangles, up to 1 for a surface curved by the normals between its creases.
 
     Returns:
         Distances [m], shape (...). Points further away than ``FAR_DISTANCE`` get that, with a gradient of zero.
@@ -108,7 +108,8 @@ def signed_distance(obj: ObjectMesh, point: torch.Tensor, *, phong_alpha: float 
     """
     _require_instance("obj", obj, ObjectMesh, "warpgrasp.load_object")
     (flat,), shape, dtype = _flatten(point=(point, 3))
-    return _SignedDistance.apply(_mesh(obj, _warp_device(flat.device)), phong_alpha, flat)[0].reshape(shape).to(dtype)
+    mesh = _mesh(obj, phong_alpha, _warp_device(flat.device))
+    return _SignedDistance.apply(mesh, phong_alpha, flat)[0].reshape(shape).to(dtype)
 
 
 def grasp_loss(
@@ -282,7 +283,7 @@ class _Loss:
     def __init__(self, hand: Hand, obj: ObjectMesh, recipe: Recipe, stage: Stage, points: int, device: str) -> None:
         skin = surface_points(hand, stage.density * points, links=grasping_links(hand), device=device)
         self.model = hand_model(_independent(hand), skin, device)
-        self.mesh = DeviceMesh(obj, device)
+        self.mesh = DeviceMesh(obj, device, phong_alpha=recipe.phong_alpha)
         self.object_point = object_points(obj, stage.object_points)
         self.recipe, self.stage = recipe, stage
         self.batches: OrderedDict[int, _Batch] = OrderedDict()
@@ -366,8 +367,9 @@ def _tree(hand: Hand, device: str) -> HandModel:
     return _cached(("tree", hand.hash, device), lambda: hand_model(_independent(hand), nothing, device))
 
 
-def _mesh(obj: ObjectMesh, device: str) -> DeviceMesh:
-    return _cached(("mesh", obj.content_hash, device), lambda: DeviceMesh(obj, device))
+def _mesh(obj: ObjectMesh, phong_alpha: float, device: str) -> DeviceMesh:
+    key = ("mesh", obj.content_hash, phong_alpha, device)
+    return _cached(key, lambda: DeviceMesh(obj, device, phong_alpha=phong_alpha))
 
 
 def _loss(hand: Hand, obj: ObjectMesh, recipe: Recipe, stage: int, points: int, device: str) -> _Loss:
