@@ -300,6 +300,10 @@ def phong_offset(p: wp.vec3, a: wp.vec3, b: wp.vec3, c: wp.vec3, normals: wp.mat
     """
     weight = closest_point(p, a, b, c)
     flat = point_offset(p, a, b, c, weight)
+    if weight[0] > 0.0 and weight[1] > 0.0 and weight[2] > 0.0:
+        # the same but for rounding, which would turn short offsets
+        normal = wp.cross(b - a, c - a)
+        flat = wp.dot(p - a, normal) / wp.max(wp.length_sq(normal), 1.0e-30) * normal
     # corners relative to r: v_i - r = (p - r) - (p - v_i), exact in float32
     arm = wp.matrix_from_rows(flat - (p - a), flat - (p - b), flat - (p - c))
     height = -wp.vec3(wp.dot(normals[0], arm[0]), wp.dot(normals[1], arm[1]), wp.dot(normals[2], arm[2]))
