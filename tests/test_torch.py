@@ -361,6 +361,8 @@ def test_leading_shapes_are_broadcast(rng, ball, device):
     many = one.detach().expand(4, 3).clone().requires_grad_()
     wt.grasp_loss(hand, ball, many, quaternion[:1].expand(4, 4), q, RECIPE, points=POINTS).sum().backward()
     torch.testing.assert_close(one.grad, many.grad.sum(dim=0, keepdim=True))
+    links = wt.forward_kinematics(hand, q[0], position, quaternion)
+    torch.testing.assert_close(links, wt.forward_kinematics(hand, q[:1].repeat(4, 1), position, quaternion))
 
 
 def test_tensors_need_not_be_contiguous(rng, ball, device):

@@ -173,6 +173,7 @@ def grasp_loss(
 def clear_cache() -> None:
     """Free what is kept on devices between calls."""
     with _cache_lock:
+        wp.synchronize()
         _cache.clear()
 
 
@@ -205,14 +206,13 @@ class _ForwardKinematics(_Function):
         model: HandModel, position: torch.Tensor, quaternion: torch.Tensor, joint_position: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         _require_usable(wrist_position=position, wrist_quaternion=quaternion, joint_position=joint_position)
-        joints = joint_position.contiguous()
-        links = joints.new_empty(len(joints), joints.shape[1] + 1, 7)
-        with _current_stream(joints.device):
+        links = joint_position.new_empty(len(joint_position), joint_position.shape[1] + 1, 7)
+        with _current_stream(links.device):
             kinematics.find_link_transforms(
                 model,
                 _array(_transforms(position, quaternion), wp.transform),
-                _array(joints),
-                _array(torch.empty_like(joints)),
+                _array(joint_position),
+                _array(torch.empty_like(joint_position)),
                 _array(links, wp.transform),
             )
         return _matrices(links), links
@@ -355,7 +355,7 @@ def _cached(key: tuple, make: Callable[[], T]) -> T:
     with _cache_lock:
         if key not in _cache:
             _cache[key] = make()
-            wp.synchronize()  # from here on, it may be used on any stream
+            wp.synchronize()  # from here on, it may be used on any stream, and others dropped
         _cache.move_to_end(key)
         while len(_cache) > CACHE_SIZE:
             _cache.popitem(last=False)
