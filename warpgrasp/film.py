@@ -39,7 +39,7 @@ SPEED = 2.0
 SHORTEST, LAST = 0.08, 2.0
 """How long every picture is shown at least, and the last one [s]."""
 
-STILL, STEP, PAUSE = 0.5, 8.0, 0.2
+STILL, STEP, PAUSE = 1.0, 8.0, 0.4
 """A new picture is taken when something has moved this far, after this time, or much [pixel, pixel, s]."""
 
 LOST = 0.3
