@@ -17,6 +17,8 @@ Mat66 = wp.types.matrix((6, 6), wp.float64)
 FAR = wp.constant(wp.float64(1.0e7))
 """Where the polar is cut off: a set that reaches less than 1 / FAR in some direction has no inside."""
 
+NEVER = wp.constant(wp.float64(1.0e300))
+
 
 @wp.struct
 class WrenchSpace:
@@ -41,6 +43,9 @@ class WrenchSpace:
 @wp.struct
 class Program:
     """Maximize c . y over P, at a vertex where six constraints N y = b are active."""
+
+    row: Mat66
+    """N."""
 
     column: Mat66
     """Inverse of N, transposed."""
@@ -82,31 +87,55 @@ def contact_weights(edge: wp.array[wp.vec2d], along: wp.vec4d):
 
 
 @wp.func
-def reach(along: wp.vec4d):
-    """Upper bound of how far the wrenches of one contact go: exact for circular cones."""
+def may_exceed(along: wp.vec4d, best: wp.float64):
+    """Whether a wrench of one contact may go further than ``best``; exact for circular cones."""
+    missing = best - along[0]
     friction = along[1] * along[1] + along[2] * along[2]
-    return along[0] + wp.sqrt(wp.max(friction, along[3] * along[3]))
+    return missing < wp.float64(0.0) or wp.max(friction, along[3] * along[3]) > missing * missing
 
 
 @wp.func
-def support(space: WrenchSpace, grasp: int, y: Vec6):
-    """The wrench of one grasp that goes furthest along y, minus the shift."""
-    best = wp.float64(-1.0e300)
-    if space.summed == 1:
-        best = wp.float64(0.0)
+def strongest(space: WrenchSpace, grasp: int, y: Vec6, floor: wp.float64):
+    """Of the contacts' wrenches the one that goes furthest along y, if further than ``floor``; else zero."""
+    best = floor
+    chosen = int(-1)
+    weights = wp.vec4d()
+    for contact in range(space.contact_count[grasp]):
+        along = space.wrench[grasp, contact] @ y
+        if may_exceed(along, best):
+            trial = contact_weights(space.edge, along)
+            value = wp.dot(trial, along)
+            if value > best:
+                best = value
+                chosen = contact
+                weights = trial
+    if chosen < 0:
+        return Vec6()
+    return weights @ space.wrench[grasp, chosen]
+
+
+@wp.func
+def strongest_sum(space: WrenchSpace, grasp: int, y: Vec6):
+    """Sum over the contacts of each one's wrench that goes furthest along y, where that is forwards."""
     wrench = Vec6()
     for contact in range(space.contact_count[grasp]):
         along = space.wrench[grasp, contact] @ y
-        if reach(along) > best:
+        if may_exceed(along, wp.float64(0.0)):
             weights = contact_weights(space.edge, along)
-            value = wp.dot(weights, along)
-            if value > best:
-                if space.summed == 1:
-                    wrench += weights @ space.wrench[grasp, contact]
-                else:
-                    best = value
-                    wrench = weights @ space.wrench[grasp, contact]
-    return wrench - space.shift[grasp]
+            if wp.dot(weights, along) > wp.float64(0.0):
+                wrench += weights @ space.wrench[grasp, contact]
+    return wrench
+
+
+@wp.func
+def support(space: WrenchSpace, grasp: int, y: Vec6, floor: wp.float64):
+    """The wrench of one grasp that goes furthest along y, minus the shift; zero where none goes beyond ``floor``."""
+    if space.summed == 1:
+        return strongest_sum(space, grasp, y) - space.shift[grasp]
+    wrench = strongest(space, grasp, y, floor + wp.dot(space.shift[grasp], y))
+    if wp.length_sq(wrench) > wp.float64(0.0):
+        wrench = wrench - space.shift[grasp]
+    return wrench
 
 
 @wp.func
@@ -115,6 +144,7 @@ def box_program(c: Vec6):
     program = Program()
     for i in range(6):
         side = wp.where(c[i] < wp.float64(0.0), wp.float64(-1.0), wp.float64(1.0))
+        program.row[i, i] = side
         program.column[i, i] = side
         # The tiny part keeps the dual from being degenerate where c has zeros.
         program.multiplier[i] = wp.abs(c[i]) + wp.float64(1.0e-12) * wp.float64(i + 1)
@@ -147,18 +177,35 @@ def lowest(t: Vec6):
 
 
 @wp.func
+def exchange(start: Program, enter: Vec6, right: wp.float64, alpha: Vec6, leave: int):
+    """The program after enter . y = right took the place of an active constraint; alpha = column @ enter."""
+    program = start
+    direction = start.column[leave] / alpha[leave]
+    change = start.multiplier[leave] / alpha[leave]
+    others = alpha
+    others[leave] = alpha[leave] - wp.float64(1.0)
+    program.column = start.column - wp.outer(others, direction)
+    program.multiplier = start.multiplier - change * others
+    program.row[leave] = enter
+    program.right[leave] = right
+    return program
+
+
+@wp.func
 def maximize(
     space: WrenchSpace,
     grasp: int,
     start: Program,
     face: Mat66,
     enough: wp.float64,
+    surplus: wp.float64,
     tolerance: wp.float64,
     pivots: int,
 ):
-    """Follow a program to its maximum over P, or until its upper bound is at most ``enough``.
+    """Follow a program to its maximum over P and the cone t = y face >= 0, or until the answer is known.
 
-    Every step makes the wrench active that the vertex violates most; where it violates none, the face t = y face >= 0
+    That is when its upper bound is at most ``enough``, or when a point of P, the vertex shortened, has more than
+    ``surplus``. Every step makes the wrench active that the vertex violates most; where it violates none, the face
     that it violates most.
     """
     program = start
@@ -166,11 +213,14 @@ def maximize(
     for _pivot in range(pivots):
         if wp.dot(program.multiplier, program.right) <= enough:
             break
-        enter = support(space, grasp, program.y)
+        enter = support(space, grasp, program.y, wp.float64(1.0))
         right = wp.float64(1.0)
-        if wp.dot(enter, program.y) <= wp.float64(1.0) + tolerance:
-            t = program.y @ face
-            k = lowest(t)
+        t = program.y @ face
+        k = lowest(t)
+        value = wp.max(wp.dot(enter, program.y), wp.float64(1.0))
+        if t[k] >= -tolerance and wp.dot(program.multiplier, program.right) > value * surplus:
+            break
+        if value <= wp.float64(1.0) + tolerance:
             if t[k] >= -tolerance:
                 break
             for i in range(6):
@@ -180,12 +230,7 @@ def maximize(
         leave = leaving(alpha, program.multiplier)
         if leave < 0:
             break
-        direction = program.column[leave] / alpha[leave]
-        change = program.multiplier[leave] / alpha[leave]
-        alpha[leave] = alpha[leave] - wp.float64(1.0)
-        program.column = program.column - wp.outer(alpha, direction)
-        program.multiplier = program.multiplier - change * alpha
-        program.right[leave] = right
+        program = exchange(program, enter, right, alpha, leave)
         program.y = program.right @ program.column
     return program
 
@@ -212,5 +257,5 @@ def gauge(
     """
     grasp = wp.tid()
     zero = wp.float64(0.0)
-    program = maximize(space, grasp, box_program(target[grasp]), Mat66(), -FAR, wp.float64(1.0e-12), 400)
+    program = maximize(space, grasp, box_program(target[grasp]), Mat66(), -FAR, NEVER, wp.float64(1.0e-12), 400)
     gauge_out[grasp] = wp.max(wp.dot(target[grasp], program.y), zero)

@@ -10,7 +10,7 @@ import numpy as np
 import warp as wp
 
 from .kernels import epsilon as kernels
-from .kernels.gauge import Mat66, Vec6
+from .kernels.gauge import Mat66, Program, Vec6
 from .wrench import wrench_space
 
 STARTS = 16
@@ -79,7 +79,7 @@ def _solve(
     lower, upper = (_empty(grasps, wp.float64, device) for _ in range(2))
     cone_count = _empty(grasps, int, device)
     rays, faces = (_empty((grasps, STACK), Mat66, device) for _ in range(2))
-    bounds = _empty((grasps, STACK), wp.float64, device)
+    programs = _empty((grasps, STACK), Program, device)
     wp.launch(
         kernels.epsilon_bounds,
         dim=grasps,
@@ -90,7 +90,7 @@ def _solve(
             wp.float64(tolerance),
             cone_limit,
         ],
-        outputs=[rays, faces, bounds, lower, upper, cone_count],
+        outputs=[rays, faces, programs, lower, upper, cone_count],
         device=device,
     )
     return lower.numpy(), upper.numpy(), cone_count.numpy()
