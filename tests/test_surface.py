@@ -78,3 +78,27 @@ def test_samples_follow_the_area():
 def test_farthest_points_of_a_line_are_its_ends_then_its_middle():
     line = np.linspace([0.0, 0, 0], [1.0, 0, 0], 11)
     assert farthest_points(line, 3).tolist() == [0, 10, 5]
+
+
+def test_equal_requests_are_sampled_once():
+    """By what the hand is, not by which object it is; and nobody can change what others get."""
+    first = surface_points(load_hand("panda"), 100, links=[0, 1])
+    assert surface_points(load_hand("panda"), 100, links=(0, 1)) is first
+    for other in (
+        surface_points(load_hand("panda"), 101, links=[0, 1]),
+        surface_points(load_hand("panda"), 100),
+        surface_points(load_hand("panda"), 100, links=[0, 1], even=False),
+        surface_points(load_hand("allegro"), 100, links=[0, 1]),
+    ):
+        assert other is not first
+    with pytest.raises(ValueError, match="read-only"):
+        first.position[0] = 0.0
+
+
+def test_farthest_points_match_the_definition(rng):
+    position = rng.normal(size=(300, 3))
+    chosen = [4]
+    for _ in range(39):
+        apart = np.linalg.norm(position[:, None] - position[chosen], axis=2).min(axis=1)
+        chosen.append(int(apart.argmax()))
+    assert farthest_points(position, 40, first=4).tolist() == chosen

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 
 import numpy as np
 import warp as wp
@@ -19,6 +20,9 @@ CANDIDATES_PER_POINT = 16
 
 CULL_DEPTH = 2.0e-4
 """Depth inside another shape at which a candidate is dropped [m]; less is rounding."""
+
+REMEMBERED = 16
+"""Samples of hands' skins that are kept; one of 16384 points takes 1 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +74,19 @@ def farthest_points(position: np.ndarray, count: int, first: int = 0) -> np.ndar
     """Indices of ``count`` positions, each the one farthest from those before it, shape (count,)."""
     chosen = np.empty(count, int)
     distance = np.full(len(position), np.inf)
+    columns = np.ascontiguousarray(position.T)
+    # in place and column by column: four times as fast as the same in one expression
+    squared, term = np.empty((2, len(position)))
     chosen[0] = first
     for i in range(count):
         if i > 0:
             chosen[i] = distance.argmax()
-        distance = np.minimum(distance, ((position - position[chosen[i]]) ** 2).sum(axis=1))
+        squared[:] = 0.0
+        for column in columns:
+            np.subtract(column, column[chosen[i]], out=term)
+            np.multiply(term, term, out=term)
+            np.add(squared, term, out=squared)
+        np.minimum(distance, squared, out=distance)
     return chosen
 
 
@@ -92,6 +104,8 @@ def surface_points(
 ) -> SurfacePoints:
     """Points on the hand's skin, by area, none inside another part of the hand at its open pose.
 
+    The last few results are remembered by the hand's hash; their arrays are read-only.
+
     Args:
         hand: The hand.
         count: Number of points.
@@ -102,6 +116,30 @@ def surface_points(
     Raises:
         HandError: The hand has no geometry, or its parts cover each other.
     """
+    return _remembered(_Request(hand, hand.hash, count, None if links is None else tuple(links), even, device))
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What points depend on; hands compare by their hash."""
+
+    hand: Hand = field(compare=False)
+    hand_hash: str
+    count: int
+    links: tuple[int, ...] | None
+    even: bool
+    device: str
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _remembered(request: _Request) -> SurfacePoints:
+    points = _sample(request.hand, request.count, request.links, request.even, request.device)
+    for item in fields(points):
+        getattr(points, item.name).flags.writeable = False
+    return points
+
+
+def _sample(hand: Hand, count: int, links: Sequence[int] | None, even: bool, device: str) -> SurfacePoints:
     link_of_shape = np.array([link for link, part in enumerate(hand.links) for _ in part.shapes], int)
     if not len(link_of_shape):
         raise HandError(hand.path, "no link has collision or visual geometry, so there is no surface to grasp with")
