@@ -50,6 +50,15 @@ def test_a_two_finger_grip_holds_exactly_above_the_closed_form_friction(share, h
     assert judged.metrics["success_variant"] == [holds]
 
 
+@pytest.mark.parametrize("name", ["dgn6", "gendex6"])
+def test_a_firm_grip_holds_in_the_rebuilt_protocols_and_an_empty_hand_does_not(name):
+    """At 1000 N m/rad, a contact that yields throws the object away, and a drive without damping rattles."""
+    held = validate(panda_grip(), name).metrics
+    assert held[f"success_{name}"] == [1]
+    assert held[f"{name}_displacement_m"][0] < 2e-3
+    assert validate(panda_grip(away=0.5), name).metrics[f"success_{name}"] == [0]
+
+
 def test_without_friction_it_falls():
     judged = validate(panda_grip(), variant(friction=(0.0, 0.0, 0.0)))
     assert judged.metrics["success_variant"] == [0]

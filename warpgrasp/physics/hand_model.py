@@ -179,14 +179,12 @@ def _motor(spec: Any, name: str, kind: str, target: str, protocol: Protocol, lev
         forcelimited=bool(limit),
         forcerange=[-limit, limit],
     )
-    set_gain(motor, protocol.stiffness / lever**2, protocol)
+    set_gain(motor, protocol.stiffness / lever**2)
 
 
-def set_gain(motor: Any, stiffness: float, protocol: Protocol) -> None:
+def set_gain(motor: Any, stiffness: float) -> None:
     """Make an actuator a position servo: force = stiffness (target - position)."""
-    # A damping of K dt turns an explicit spring into an implicit one: K (target - q - dt v).
-    damping = stiffness * protocol.time_step if protocol.implicit_stiffness else 0.0
-    motor.set_to_position(stiffness, damping)
+    motor.set_to_position(stiffness, 0.0)
 
 
 def add_mjcf(spec: Any, path: Path, hand: Hand, protocol: Protocol) -> None:
@@ -216,12 +214,12 @@ def add_mjcf(spec: Any, path: Path, hand: Hand, protocol: Protocol) -> None:
     root.add_freejoint(name=ROOT)
     if base.joints:
         root.explicitinertial, root.mass, root.inertia = True, 0.1, np.full(3, 1.0e-4)
-    limit = protocol.motor(hand.name).torque_limit
+    limit = 0.0 if protocol.effort_limits else protocol.motor(hand.name).torque_limit
     for motor in own.actuators:
         if motor.gainprm[0] == -motor.biasprm[1]:
             hinge = motor.trntype != mujoco().mjtTrn.mjTRN_JOINT or _is_hinge(own, motor.target)
             lever = 1.0 if hinge else LEVER
-            set_gain(motor, protocol.stiffness / lever**2, protocol)
+            set_gain(motor, protocol.stiffness / lever**2)
             if limit:
                 motor.forcelimited, motor.forcerange = True, [-limit / lever, limit / lever]
     root.add_frame().attach_body(base, PREFIX, "")

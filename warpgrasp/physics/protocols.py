@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -85,6 +85,12 @@ class Protocol:
     hand_solimp: tuple[float, float, float] = (0.5, 0.99, 0.0001)
     """Impedance at no and full depth, and that depth [m], of the hand's contacts."""
 
+    object_solref: tuple[float, float] = (0.02, 1.0)
+    """The same of the object's; MuJoCo takes the mean of the two. The default is MuJoCo's."""
+
+    object_solimp: tuple[float, float, float] = (0.9, 0.95, 0.001)
+    """See above."""
+
     mass: float | None = 0.1
     """Of the object [kg]; ``None`` where ``density`` gives it."""
 
@@ -97,8 +103,8 @@ class Protocol:
     stiffness: float = 5.0
     """Of the position actuators [N m/rad]; sliding joints get the same at a lever of ``LEVER``."""
 
-    implicit_stiffness: bool = False
-    """Whether the actuators' springs are integrated implicitly, as PhysX does it, which adds damping."""
+    drive_damping: float = 0.0
+    """Of the hand's joints, beside their motors' own [N m s/rad]; sliding joints get the same at ``LEVER``."""
 
     motors: tuple[Motor, ...] = MOTORS
     """Of the hand's joints; sliding joints get the same at a lever of ``LEVER``."""
@@ -188,58 +194,9 @@ FC6 = Protocol(
     friction=(0.6, 0.02, 0.0001),
 )
 
-DGN6 = Protocol(
-    name="dgn6",
-    source="DexGraspNet isaac_validator: gravity from six sides for 1.67 s, friction 3, some contact left",
-    time_step=1.0 / 120.0,
-    friction=(3.0, 0.005, 0.0001),
-    condim=3,
-    impratio=1.0,
-    several_contacts=True,
-    hand_solref=(0.02, 1.0),
-    hand_solimp=(0.9, 0.95, 0.001),
-    mass=None,
-    density=500.0,
-    stiffness=1000.0,
-    implicit_stiffness=True,
-    effort_limits=True,
-    close=False,
-    acceleration=9.8,
-    pull_time=100.0 / 60.0,
-    checks=1,
-    criterion="contact",
-    largest_start_penetration=np.inf,
-    largest_grasp_penetration=0.001,
-)
-
-GENDEX6 = Protocol(
-    name="gendex6",
-    source="GenDexGrasp: six pushes of 0.5 m/s² for 0.83 s, friction 10, linear damping 10/s, 2 cm",
-    time_step=1.0 / 120.0,
-    friction=(10.0, 0.005, 0.0001),
-    condim=3,
-    impratio=1.0,
-    several_contacts=True,
-    hand_solref=(0.02, 1.0),
-    hand_solimp=(0.9, 0.95, 0.001),
-    mass=None,
-    density=1.0e4,
-    linear_damping=10.0,
-    stiffness=1000.0,
-    implicit_stiffness=True,
-    effort_limits=True,
-    close=False,
-    acceleration=0.5,
-    pull_time=50.0 / 60.0,
-    checks=1,
-    largest_displacement=0.02,
-    largest_rotation=np.inf,
-    largest_start_penetration=np.inf,
-)
-
-SD_OBMAN = Protocol(
-    name="sd_obman",
-    source="obman, GHANds, Grasp'D: static hand, 35 steps of 1/240 s under gravity, 1 kg, friction 3 x 3",
+REBUILT = Protocol(
+    name="rebuilt",
+    source="what the protocols rebuilt from other engines share",
     time_step=1.0 / 240.0,
     friction=(9.0, 0.005, 0.0001),
     condim=3,
@@ -247,27 +204,63 @@ SD_OBMAN = Protocol(
     several_contacts=True,
     hand_solref=(0.02, 1.0),
     hand_solimp=(0.9, 0.95, 0.001),
-    mass=1.0,
-    static_hand=True,
     close=False,
-    directions=("-z",),
     acceleration=9.8,
-    pull_time=35.0 / 240.0,
     checks=1,
-    criterion="none",
     largest_start_penetration=np.inf,
 )
+"""Not a protocol of its own, and not listed as one."""
 
-SD_2S = Protocol(
-    name="sd_2s",
-    source="as sd_obman, for 2 s",
-    **{
-        name: getattr(SD_OBMAN, name)
-        for name in Protocol.__dataclass_fields__
-        if name not in {"name", "source", "pull_time"}
-    },
-    pull_time=2.0,
+DGN6 = replace(
+    REBUILT,
+    name="dgn6",
+    source="DexGraspNet isaac_validator: gravity from six sides for 1.67 s, friction 3, some contact left",
+    # Contacts as hard as this step allows. MuJoCo's own yield by centimetres to fingers at their torque limits, which
+    # then throw the object; PhysX's do not yield.
+    time_step=1.0 / 480.0,
+    hand_solref=(0.005, 1.0),
+    hand_solimp=(0.5, 0.99, 0.0001),
+    object_solref=(0.005, 1.0),
+    object_solimp=(0.5, 0.99, 0.0001),
+    friction=(3.0, 0.005, 0.0001),
+    mass=None,
+    density=500.0,
+    stiffness=1000.0,
+    # PhysX integrates the spring implicitly; at its torque limit MuJoCo cannot, so that free fingers would rattle.
+    drive_damping=1.0,
+    effort_limits=True,
+    pull_time=100.0 / 60.0,
+    criterion="contact",
+    largest_grasp_penetration=0.001,
 )
+
+GENDEX6 = replace(
+    DGN6,
+    name="gendex6",
+    source="GenDexGrasp: six pushes of 0.5 m/s² for 0.83 s, friction 10, linear damping 10/s, 2 cm",
+    friction=(10.0, 0.005, 0.0001),
+    density=1.0e4,
+    linear_damping=10.0,
+    acceleration=0.5,
+    pull_time=50.0 / 60.0,
+    criterion="pose",
+    largest_displacement=0.02,
+    largest_rotation=np.inf,
+    largest_grasp_penetration=np.inf,
+)
+
+SD_OBMAN = replace(
+    REBUILT,
+    name="sd_obman",
+    source="obman, GHANds, Grasp'D: static hand, 35 steps of 1/240 s under gravity, 1 kg, friction 3 x 3",
+    mass=1.0,
+    static_hand=True,
+    directions=("-z",),
+    pull_time=35.0 / 240.0,
+    criterion="none",
+)
+
+SD_2S = replace(SD_OBMAN, name="sd_2s", source="as sd_obman, for 2 s", pull_time=2.0)
 
 LIFT = Protocol(
     name="lift",

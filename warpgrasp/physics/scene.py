@@ -14,7 +14,7 @@ from ..mesh import ObjectMesh
 from .engine import mujoco, set_options
 from .hand_model import PREFIX, ROOT, add_hand, add_mjcf
 from .object_model import OBJECT, ObjectShape, add_object
-from .protocols import Protocol
+from .protocols import LEVER, Protocol
 
 TARGET = "hand target"
 """Mocap body that the hand's root is welded to."""
@@ -58,6 +58,9 @@ def scene_spec(
     for geom in spec.geoms:
         geom.solref, geom.solimp = list(protocol.hand_solref), solimp
     add_object(spec, obj, shape, protocol)
+    solimp = [*protocol.object_solimp, 0.5, 2.0]
+    for geom in spec.body(OBJECT).geoms:
+        geom.solref, geom.solimp = list(protocol.object_solref), solimp
     if protocol.lift_height:
         low = float(obj.vertices[:, 2].min())
         spec.worldbody.add_geom(
@@ -82,6 +85,8 @@ def compile_scene(spec: Any, protocol: Protocol) -> Any:
     model = spec.compile()
     start = int(model.joint(OBJECT).dofadr[0])
     model.dof_damping[start : start + 3] = protocol.linear_damping * model.body(OBJECT).mass[0]
+    for kind, lever in ((mujoco().mjtJoint.mjJNT_HINGE, 1.0), (mujoco().mjtJoint.mjJNT_SLIDE, LEVER)):
+        model.dof_damping[model.jnt_dofadr[model.jnt_type == kind]] += protocol.drive_damping / lever**2
     if protocol.static_hand:
         hand = np.ones(model.nv, bool)
         hand[start : start + 6] = False

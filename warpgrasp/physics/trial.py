@@ -72,7 +72,7 @@ class Outcome:
     """See above."""
 
     grip_force_N: float = np.nan
-    """Sum of the normal forces of the hand on the object after the squeeze."""
+    """Sum of the normal forces of the hand on the object after the squeeze, where the protocol has one."""
 
     start_penetration_m: float = np.nan
     """Hand in object, link in link or hand in table, where the trial begins."""
@@ -132,7 +132,7 @@ class Trial:
             squeeze_rotation_rad=rotation,
             displacement_m=displacement,
             rotation_rad=rotation,
-            grip_force_N=self._grip_force(),
+            grip_force_N=self._grip_force() if self.protocol.close else np.nan,
         )
         if self.protocol.close and not self._in_place(displacement, rotation):
             return replace(outcome, failure="the object moved away while the hand closed")
