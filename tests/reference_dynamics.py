@@ -7,6 +7,7 @@ takes a complex conjugate. The biased derivative of a leak is a branch of its ow
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,15 +53,45 @@ def start_velocities(body: Body, options: Dynamics) -> tuple[np.ndarray, np.ndar
     return linear, angular
 
 
+Follow = Callable[[Points, np.ndarray, np.ndarray], Points]
+"""From the points before, and displacement and rotation of the object since (..., M, 1, 3), to the points after."""
+
+
+def linearly(points: Points, x: np.ndarray, theta: np.ndarray) -> Points:
+    """Distances follow the object linearly; gradients and arms stay what they are."""
+    distance, normal, arm = points
+    return distance - dot(normal, x) - dot(np.cross(arm, normal), theta), normal, arm
+
+
+def box_follower(half_extents: np.ndarray, center: np.ndarray) -> Follow:
+    """Distances and gradients of a box about the origin, from the arms alone; exact but in front of its edges."""
+
+    def follow(points: Points, x: np.ndarray, theta: np.ndarray) -> Points:
+        arm = points[2] - x
+        rotation = rotation_matrix(theta)
+        y = center + (np.swapaxes(rotation, -1, -2) @ arm[..., None])[..., 0]
+        side = (np.abs(np.real(y)) - half_extents).argmax(axis=-1)
+        axis = np.eye(3)[side] * np.sign(np.real(y))
+        return dot(axis, y) - dot(np.abs(axis), half_extents), (rotation @ axis[..., None])[..., 0], arm
+
+    return follow
+
+
+def rotation_matrix(theta: np.ndarray) -> np.ndarray:
+    """Matrices (..., 3, 3) of small rotation vectors, from the series of the exponential."""
+    spin = np.swapaxes(np.cross(theta[..., None, :], np.eye(3)), -1, -2)
+    return np.eye(3) + spin + spin @ spin / 2.0 + spin @ spin @ spin / 6.0
+
+
 def displacement(points: Points, radius, body, friction, state, begin, leak, nudge, branches):
     """By every point, from the same state: two arrays (..., M, points, 3), and which points touch.
 
-    Points have shape (..., 1, points, 3) or (..., 1, points, 1), states (..., M, 1, 3).
+    Distances, gradients and arms are those at that state.
     """
     distance, normal, arm = points
     inverse = np.linalg.inv(body.inertia)
     b = np.cross(arm, normal)
-    c = radius - distance + dot(normal, state[0]) + dot(b, state[1])
+    c = radius - distance
     branches.penetration.append(c.real[..., 0])
     touches = c.real > 0.0
     positive = np.where(touches, c, leak * (c - c.real)) + nudge
@@ -88,6 +119,7 @@ def simulate(
     leak: float | np.ndarray = 0.0,
     nudge: float | np.ndarray = 0.0,
     branches: Branches | None = None,
+    follow: Follow = linearly,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Share of every simulation in the loss, and its velocities at the end.
 
@@ -99,6 +131,7 @@ def simulate(
         leak: Slope of max(0, C) for C <= 0, shape (..., M, steps, N) or a number.
         nudge: Added to max(0, C), shape (..., M, steps, N) or a number.
         branches: Is filled.
+        follow: How distances, gradients and arms change with the object's pose.
 
     Returns:
         Loss (..., M), velocity (..., M, 3) and angular velocity (..., M, 3).
@@ -120,7 +153,15 @@ def simulate(
         x, theta = x + dt * v, theta + dt * w
         if options.solver == "jacobi":
             dx, dtheta, touches = displacement(
-                points, radius, body, options.friction, (x, theta), begin, leak[step], nudge[step], branches
+                follow(points, x, theta),
+                radius,
+                body,
+                options.friction,
+                (x, theta),
+                begin,
+                leak[step],
+                nudge[step],
+                branches,
             )
             active = touches.sum(axis=-2, keepdims=True)
             share = {"active": 1.0 / np.maximum(active, 1), "all": 1.0 / point_count, "sum": 1.0}[options.averaging]
@@ -131,7 +172,7 @@ def simulate(
                 distance, normal, arm, own_leak, own_nudge = (
                     a[..., i : i + 1, :] for a in (*points, leak[step], nudge[step])
                 )
-                point = distance, normal, arm
+                point = follow((distance, normal, arm), x, theta)
                 dx, dtheta, _ = displacement(
                     point, radius, body, options.friction, (x, theta), begin, own_leak, own_nudge, branches
                 )
@@ -145,7 +186,7 @@ def simulate(
     return loss[..., 0, 0] / options.simulations, v[..., 0, :], w[..., 0, :]
 
 
-def leaks(points: Points, radius: float, body: Body, options: Dynamics) -> np.ndarray:
+def leaks(points: Points, radius: float, body: Body, options: Dynamics, follow: Follow = linearly) -> np.ndarray:
     """Slope of max(0, C) for C <= 0 of every point, shape (..., M, steps, N).
 
     Whether a larger C would lower the loss is asked by adding a complex step to it, the last point first: how the
@@ -164,12 +205,15 @@ def leaks(points: Points, radius: float, body: Body, options: Dynamics) -> np.nd
             nudge = np.zeros((len(group), *shape), complex)
             for row, i in enumerate(group):
                 nudge[row, ..., step, i] = 1j * IMAGINARY
-            loss, _, _ = simulate((distance[None], normal[None], arm[None]), radius, body, options, leak, nudge)
+            stacked = distance[None], normal[None], arm[None]
+            loss, _, _ = simulate(stacked, radius, body, options, leak, nudge, follow=follow)
             leak[..., step, group] = np.where(np.moveaxis(np.imag(loss), 0, -1) < 0.0, options.leak, 0.0)
     return leak
 
 
-def point_slopes(points: Points, radius: float, body: Body, options: Dynamics, direction: Points) -> np.ndarray:
+def point_slopes(
+    points: Points, radius: float, body: Body, options: Dynamics, direction: Points, follow: Follow = linearly
+) -> np.ndarray:
     """Derivative of the loss as each point by itself follows its direction, shape (..., N).
 
     Args:
@@ -178,8 +222,9 @@ def point_slopes(points: Points, radius: float, body: Body, options: Dynamics, d
         body: The object.
         options: All of them.
         direction: Rates of distances, gradients and arms.
+        follow: How distances, gradients and arms change with the object's pose.
     """
-    leak = leaks(points, radius, body, options)
+    leak = leaks(points, radius, body, options, follow)
     distance, normal, arm = points
     only = np.eye(distance.shape[-1]).reshape(-1, *(1,) * (distance.ndim - 1), distance.shape[-1])
     step = 1j * IMAGINARY
@@ -188,5 +233,5 @@ def point_slopes(points: Points, radius: float, body: Body, options: Dynamics, d
         normal + step * only[..., None] * direction[1],
         arm + step * only[..., None] * direction[2],
     )
-    loss, _, _ = simulate(moved, radius, body, options, leak)
+    loss, _, _ = simulate(moved, radius, body, options, leak, follow=follow)
     return np.moveaxis(np.imag(loss.sum(axis=-1)) / IMAGINARY, 0, -1)
