@@ -31,9 +31,10 @@ def main() -> None:
     images = DOCS / "images"
     images.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        for example in ("01_synthesize.py", "02_own_hand.py", "03_signed_distance.py", "06_torch.py"):
-            print(f"running {example}")
-            runpy.run_path(str(EXAMPLES / example))["main"](folder)
+        for example in sorted(EXAMPLES.glob("0*.py")):
+            print(f"running {example.name}")
+            runpy.run_path(str(example))["main"](folder)
+        warpgrasp(["validate", f"{folder}/judged.npz", "--record", f"{images}/validate.gif"])
         warpgrasp(["hands", "--inspect", "shadow", "--preview", f"{folder}/shadow.png"])
         for path in sorted(Path(folder).glob("*.png")):
             shrink(path, images / path.name)
