@@ -101,6 +101,7 @@ def cut(grasps: Grasps, options: argparse.Namespace) -> ObjectShape:
     """What the object touches with; cutting it into convex pieces is done once and kept."""
     from ..physics.object_model import object_shape
 
+    start_warp()
     doing = f"cutting {grasps.object_name} into convex pieces"
     with Progress(doing, shown=watched(options)), warnings.catch_warnings():
         # What is wrong is in the shape's note, which is printed.
@@ -127,7 +128,6 @@ def film(
     options: argparse.Namespace,
 ) -> None:
     """Write the recording of one grasp."""
-    start_warp()
     from ..physics.record import record
 
     with Progress("drawing", "picture", shown=watched(options)) as progress:
