@@ -15,7 +15,7 @@ TOUCHING_DISTANCE = wp.constant(1.0e-6)
 SHORTEST_BLEND = wp.constant(1.0e-3)
 """Interpolated normals shorter than this have no direction."""
 
-PLANE_REACH = wp.constant(5.0e-4)
+PLANE_REACH = wp.constant(3.0e-4)
 """Up to about here, ``PHONG_PLANE`` measures along the interpolated normal, further away the true distance [m]."""
 
 PHONG_DISTANCE = wp.constant(0)
@@ -281,7 +281,7 @@ def flat_curvature(p: wp.vec3, a: wp.vec3, b: wp.vec3, c: wp.vec3, outward: wp.v
     if length < TOUCHING_DISTANCE or (weight[0] > 0.0 and weight[1] > 0.0 and weight[2] > 0.0):
         return wp.vec3(0.0, 0.0, 0.0)
     sliding = closest_point_gradient(weight, a, b, c) * t
-    return flat_sign(d, outward) / length * turning(d / length, point_offset(t, a, b, c, sliding) + t)
+    return flat_sign(d, outward) / length * turning(d / length, t + point_offset(p, a, b, c, sliding))
 
 
 @wp.func

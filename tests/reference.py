@@ -55,7 +55,7 @@ def phong_signed_distance(
     if mode != "printed" and np.linalg.norm(p - r) < np.linalg.norm(p - r - d):
         side = float(np.sign(d @ normal))
     if mode == "plane":
-        q = 0.0005 * normal + side * d
+        q = 0.0003 * normal + side * d
         return float(d @ q / np.linalg.norm(q))
     return float(side * np.linalg.norm(d))
 

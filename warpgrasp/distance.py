@@ -136,7 +136,7 @@ def evaluate_signed_distance(
         outward: From the same call, vec3, shape [grasp, point].
         phong_alpha: 0 for flat triangles, up to 1 for the fully curved surface.
         phong_mode: What is measured. "distance" is the distance to the Phong point. "plane" measures along the
-            interpolated normal within half a millimetre of the surface, where the direction of "distance" is
+            interpolated normal within a third of a millimetre of the surface, where the direction of "distance" is
             unsteady, and the same further away. "printed" is Fast-Grasp'D as printed: the sign of the flat mesh, wrong
             between the two surfaces, and a gradient that is not the derivative.
         distance_out: Signed distance [m], negative inside, ``FAR_DISTANCE`` without a face, shape [grasp, point].
