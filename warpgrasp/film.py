@@ -146,7 +146,10 @@ class Studio:
         near = self.points[np.linalg.norm(self.points - center, axis=-1) < LOST]
         pulls = [self._pull(end) for end in stage_ends(self.recording) if self._pulls(end)]
         near = np.concatenate([near, *([start + self.arrow * direction] for start, direction in pulls)])
-        return Camera.framing(near, clearest.axes[:, 2], np.array([0.0, 0.0, 1.0]), margin=1.02)
+        toward_eye = clearest.axes[:, 2].copy()
+        if self.recording.protocol.lift_height:
+            toward_eye[2] = max(toward_eye[2], 0.3)  # above the table
+        return Camera.framing(near, toward_eye, np.array([0.0, 0.0, 1.0]), margin=1.02)
 
     def _parts(self, frame: int) -> list[Part]:
         vivid = np.ones(len(self.body.surfaces), bool)
@@ -283,7 +286,10 @@ def _title(recording: Recording, frame: int) -> str:
 def _motion(recording: Recording, frame: int) -> str:
     """How far the object is from where it was."""
     pose, center = recording.object_pose[frame], recording.grasps.object.center_of_mass
-    moved = np.linalg.norm(pose[:3, :3] @ center + pose[:3, 3] - center)
+    motion = pose[:3, :3] @ center + pose[:3, 3] - center
+    if recording.protocol.lift_height:
+        return f"raised by {1000.0 * motion[2] + 0.0:.0f} mm"
+    moved = np.linalg.norm(motion)
     turned = np.degrees(np.arccos(np.clip(0.5 * (np.trace(pose[:3, :3]) - 1.0), -1.0, 1.0)))
     return f"moved {1000.0 * moved:.0f} mm, turned {turned:.0f}°"
 
