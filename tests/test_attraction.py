@@ -59,7 +59,7 @@ def test_loss_matches_reference(rng, device):
     wrist = rotation.matrix(pose.wrist_position, pose.wrist_quaternion)
     x = descent.model.hand.free_position(pose.joint_position)
     expected = [reference_loss(descent, obj, object_point, wrist[g], x[g]) for g in range(len(pose))]
-    np.testing.assert_allclose(descent.state.loss(), expected, rtol=1e-4)
+    np.testing.assert_allclose(descent.loss(), expected, rtol=1e-4)
     assert (descent.state.distance.numpy() < 0.0).any(), "the case should have penetration"
     assert (descent.state.self_link.numpy() >= 0).any(), "the case should have self-penetration"
     assert (descent.state.object_link.numpy() >= 0).any(), "the case should have object points in the hand"

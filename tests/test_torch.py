@@ -213,7 +213,7 @@ def test_loss_is_the_one_that_is_descended(name, progress, rng, ball, device):
     position, quaternion, q = inputs.arrays
     q = hand.clamp(q).astype(np.float32).astype(float)
     quaternion /= np.linalg.norm(quaternion, axis=1, keepdims=True)
-    stage = RECIPES[name].stages[0]
+    stage = wt.settled(RECIPES[name].stages[0])
     p_tensor, r_tensor, q_tensor = inputs.tensors
     q_tensor.data = torch.tensor(q, dtype=torch.float32, device=device)
     loss = wt.grasp_loss(hand, ball, p_tensor, r_tensor, q_tensor, name, progress=progress, points=64)
@@ -224,7 +224,9 @@ def test_loss_is_the_one_that_is_descended(name, progress, rng, ball, device):
     inner = object_points(ball, stage.object_points)
     start = Pose(position, quaternion, q)
     alpha = RECIPES[name].phong_alpha
-    descent = Descent(model, DeviceMesh(ball, device, phong_alpha=alpha), inner, start, stage, phong_alpha=alpha)
+    mesh = DeviceMesh(ball, device, phong_alpha=alpha)
+    phong = {"phong_alpha": alpha, "phong_mode": RECIPES[name].phong_mode}
+    descent = Descent(model, mesh, inner, start, stage, **phong)
     descent.state.iteration.fill_(round(progress * stage.iterations))
     descent.find_gradient(search=True)
     np.testing.assert_allclose(loss.numpy(force=True), descent.loss(), rtol=2e-5)

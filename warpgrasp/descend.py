@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def descend(
     Args:
         hand: The hand.
         obj: The object.
-        mesh: The same object on the device to run on.
+        mesh: The same object on the device to run on, made for the recipe's Phong smoothing.
         start: Poses to start from.
         recipe: What to do.
         points: Points on the skin of the palm and the fingers, before a stage's own density.
@@ -57,7 +58,7 @@ def descend(
         skin = surface_points(hand, stage.density * points, links=grasping_links(hand), device=mesh.device)
         model = hand_model(hand, skin, mesh.device)
         inner = object_points(obj, stage.object_points)
-        pose, loss = run_stage(model, mesh, inner, pose, stage, phong_alpha=recipe.phong_alpha, on_step=progress.add)
+        pose, loss = run_stage(model, mesh, inner, pose, stage, recipe=recipe, on_step=progress.add)
     return pose, loss
 
 
@@ -68,7 +69,7 @@ def run_stage(
     start: Pose,
     stage: Stage,
     *,
-    phong_alpha: float = 0.0,
+    recipe: Recipe | None = None,
     on_step: Callable[[int], None] = lambda count: None,
 ) -> tuple[Pose, np.ndarray]:
     """One stage from every start, in batches.
@@ -76,12 +77,15 @@ def run_stage(
     A GPU takes large batches one after the other. On a CPU a kernel runs on one core, so there is one batch per core;
     grasps do not feel each other, so how they are batched does not change the result.
     """
+    phong: dict[str, Any] = (
+        {"phong_alpha": recipe.phong_alpha, "phong_mode": recipe.phong_mode} if recipe is not None else {}
+    )
     workers = len(os.sched_getaffinity(0)) if model.device == "cpu" else 1
     ended: list[Pose] = []
     loss: list[np.ndarray] = []
     with ThreadPoolExecutor(workers) as pool:
         for batches in _rounds(start, workers, model.device):
-            descents = [Descent(model, mesh, object_point, b, stage, phong_alpha=phong_alpha) for b in batches]
+            descents = [Descent(model, mesh, object_point, b, stage, **phong) for b in batches]
             for descent in descents:
                 descent.capture()
             list(pool.map(lambda descent: descent.run(lambda: on_step(len(descent))), descents))

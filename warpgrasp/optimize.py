@@ -8,9 +8,10 @@ import numpy as np
 import warp as wp
 
 from . import kinematics
+from .balance import ContactBalance
 from .device import positions_and_quaternions
-from .distance import DeviceMesh
-from .kernels import adam, attraction, collision, distance, gradient_descent, joint_loss
+from .distance import DeviceMesh, PhongMode
+from .kernels import adam, attraction, balance, collision, distance, gradient_descent, joint_loss
 from .kernels import kinematics as kinematics_kernels
 from .model import HandModel
 from .options import Stage
@@ -18,7 +19,7 @@ from .pose import Pose
 from .proximity import find_proximity
 from .state import allocate
 
-KERNELS = (adam, attraction, collision, distance, gradient_descent, joint_loss, kinematics_kernels)
+KERNELS = (adam, attraction, balance, collision, distance, gradient_descent, joint_loss, kinematics_kernels)
 """Modules that an iteration launches from."""
 
 
@@ -60,6 +61,7 @@ class Descent:
         start: Poses to start from.
         stage: Iterations, weights and steps.
         phong_alpha: Share of Phong smoothing in the signed distance.
+        phong_mode: What the distance to the smoothed surface is.
     """
 
     def __init__(
@@ -71,14 +73,17 @@ class Descent:
         stage: Stage,
         *,
         phong_alpha: float = 0.0,
+        phong_mode: PhongMode = "distance",
     ) -> None:
         self.model = model
         self.mesh = mesh
         self.stage = stage
         self.phong_alpha = phong_alpha
+        self.phong_mode: PhongMode = phong_mode
         self.state = allocate(model, start, object_point)
         self.schedule = wp.array(schedule(stage).astype(np.float32), dtype=float, device=model.device)
         self.free_step = free_steps(model, stage)
+        self.balance = ContactBalance(model, mesh.object, stage.balance, len(start)) if stage.balance_weight else None
         self.graphs: dict[bool, wp.Graph] = {}
 
     def __len__(self) -> int:
@@ -106,8 +111,10 @@ class Descent:
     def find_gradient(self, *, search: bool) -> None:
         """Loss and gradient at the current poses; ``search`` looks for the closest faces anew."""
         model, state = self.model, self.state
-        find_proximity(model, self.mesh, state, search=search, phong_alpha=self.phong_alpha)
+        find_proximity(model, self.mesh, state, search=search, phong_alpha=self.phong_alpha, phong_mode=self.phong_mode)
         self._find_point_gradients()
+        if self.balance:
+            self.balance.add_gradient(state, self.stage.balance_weight)
         wp.launch(
             kinematics_kernels.link_wrenches,
             dim=state.link_wrench.shape,
@@ -198,9 +205,23 @@ class Descent:
         wp.launch(kernel, dim=state.wrist.shape, inputs=[*common, *own], outputs=outputs, device=model.device)
         wp.launch(adam.advance, dim=1, outputs=[state.iteration], device=model.device)
 
+    def loss_parts(self) -> tuple[wp.array, ...]:
+        """What the loss is the sum of, each of shape [grasp] or [grasp, ...]."""
+        state = self.state
+        parts = (state.point_loss, state.object_loss, state.joint_loss)
+        return (*parts, self.balance.arrays.loss) if self.balance else parts
+
     def loss(self) -> np.ndarray:
         """Of each grasp at the last gradient, shape (N,)."""
-        return self.state.loss()
+        sums = [part.numpy().reshape(len(self), -1).sum(axis=1, dtype=float) for part in self.loss_parts()]
+        return np.sum(sums, axis=0)
+
+    def restart(self) -> None:
+        """Forget what iterations hand on to the next beside the poses."""
+        for array in (self.state.moments, self.state.iteration):
+            array.zero_()
+        if self.balance:
+            self.balance.restart()
 
     def pose(self) -> Pose:
         """The current poses; joints are within ranges and couplings in float64 too."""

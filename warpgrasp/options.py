@@ -72,6 +72,29 @@ class Dynamics:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Balance:
+    """How the forces are found that the links could exert together."""
+
+    friction: float = 0.2
+    """Coulomb's coefficient; less than there is, so that grasps keep a reserve."""
+
+    load: float = 0.4
+    """Push that must be resisted, as a share of the sum of all normal forces."""
+
+    distance_cost: float = 1.0
+    """Cost of force that acts at a distance from the surface, relative to the squared residual [1/m]."""
+
+    softness: float = 0.003
+    """Difference in distance at which a point's share in its link's contact falls to 1/e [m]."""
+
+    torque_radii: float = 1.5
+    """Radii of gyration in the length that makes torques comparable to forces."""
+
+    steps: int = 8
+    """Steps that the forces follow the contacts by in every iteration."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
     """One descent: how finely surfaces are sampled, the weights of the loss and the optimizer's steps."""
 
@@ -119,6 +142,12 @@ class Stage:
 
     second_decay: float = 0.98
     """Adam's decay of the mean of its square."""
+
+    balance_weight: float = 0.0
+    """Weight of what pushes the links' forces cannot resist; 0: no forces are found."""
+
+    balance: Balance = Balance()
+    """How they are found."""
 
     stability_weight: float = 0.0
     """Weight of the speed that the object keeps in the simulations of ``dynamics`` [s/m]; 0: none are run."""
@@ -266,6 +295,7 @@ TERMS: dict[str, Callable[[Recipe], Recipe]] = {
     "attraction": _in_stages(attraction_weight=0.0),
     "penetration": _in_stages(penetration_weight=0.0),
     "self-penetration": _in_stages(self_weight=0.0),
+    "balance": _in_stages(balance_weight=0.0),
     "stability": _in_stages(stability_weight=0.0),
     "dilation": _in_stages(dilation=0.0),
     "friction": _in_dynamics(friction=0.0),
@@ -284,6 +314,7 @@ RECIPES = {
         start_distance=0.15,
         joint_noise=0.0,
         phong_alpha=0.75,
+        phong_mode="printed",
         stages=(PAPER,),
     ),
     "attraction": Recipe(name="attraction"),

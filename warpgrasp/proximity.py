@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import collision, kinematics
-from .distance import DeviceMesh, evaluate_signed_distance, find_closest_faces
+from .distance import DeviceMesh, PhongMode, evaluate_signed_distance, find_closest_faces
 from .model import HandModel
 from .pose import Pose
 from .state import State, allocate
@@ -22,6 +22,7 @@ def find_proximity(
     search: bool = True,
     reach: float = SEARCH_DISTANCE,
     phong_alpha: float = 0.0,
+    phong_mode: PhongMode = "distance",
 ) -> None:
     """Links and points of each hand, and the signed distances: point to object, point to link, object to link.
 
@@ -32,6 +33,7 @@ def find_proximity(
         search: Look for each point's closest face anew, instead of keeping the last one.
         reach: Distance beyond which no face is looked for; such points count as far away [m].
         phong_alpha: Share of Phong smoothing in the distance to the object.
+        phong_mode: What the distance to the smoothed surface is.
     """
     kinematics.find_link_transforms(model, state.wrist, state.free_position, state.joint_position, state.link_transform)
     kinematics.find_point_positions(model, state.link_transform, state.point_position)
@@ -43,6 +45,7 @@ def find_proximity(
         state.face,
         state.outward,
         phong_alpha=phong_alpha,
+        phong_mode=phong_mode,
         distance_out=state.distance,
         gradient_out=state.distance_gradient,
     )

@@ -104,11 +104,6 @@ class State:
     iteration: wp.array
     """Current iteration, shape [1]."""
 
-    def loss(self) -> np.ndarray:
-        """Sum over the points and joints of each grasp, shape [grasp]."""
-        parts = (self.point_loss.numpy(), self.object_loss.numpy(), self.joint_loss.numpy()[:, None])
-        return sum((part.sum(axis=1, dtype=float) for part in parts), np.zeros(self.wrist.shape[0]))
-
 
 def allocate(model: HandModel, pose: Pose, object_point: np.ndarray) -> State:
     """A state whose grasps are at the given poses; everything else is zero.

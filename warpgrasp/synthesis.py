@@ -89,7 +89,9 @@ def synthesize(
         start=chosen.start,
     )
     start = back_off(check, device_mesh, start)
-    pose, loss = descend(hand, obj, device_mesh, start, chosen, points, on_progress)
+    # What is descended on may be smoothed; what is measured and labelled is not.
+    smooth = DeviceMesh(obj, target, phong_alpha=chosen.phong_alpha) if chosen.phong_alpha else device_mesh
+    pose, loss = descend(hand, obj, smooth, start, chosen, points, on_progress)
     kept = _least_of_each(loss, count)
     pose, loss = pose[kept], loss[kept]
     grasps = finish(check, obj, device_mesh, pose, loss, limits=limits, info=_info(chosen, seed, points, target))

@@ -41,6 +41,9 @@ from .surface import SurfacePoints, grasping_links, object_points, surface_point
 CACHE_SIZE = 8
 """Hands, objects and losses that are kept on devices, the least recently used being dropped first."""
 
+FORCE_STEPS = 100
+"""Steps of the contact forces in a call, which start from nothing: their loss is then within a percent of the best."""
+
 BATCH_SIZES = 4
 """Batch sizes for which a loss keeps its arrays."""
 
@@ -305,7 +308,13 @@ class _Loss:
         if size not in self.batches:
             pose = Pose(np.zeros((size, 3)), np.tile([1.0, 0.0, 0.0, 0.0], (size, 1)), self._open(size))
             descent = Descent(
-                self.model, self.mesh, self.object_point, pose, self.stage, phong_alpha=self.recipe.phong_alpha
+                self.model,
+                self.mesh,
+                self.object_point,
+                pose,
+                self.stage,
+                phong_alpha=self.recipe.phong_alpha,
+                phong_mode=self.recipe.phong_mode,
             )
             self.batches[size] = _Batch(descent)
         self.batches.move_to_end(size)
@@ -333,13 +342,13 @@ class _Batch:
         self.descent = descent
         self.wrist = wp.to_torch(state.wrist)
         self.joint_position = wp.to_torch(state.free_position)
-        names = [field.name for field in dataclasses.fields(state) if field.name.endswith("_loss")]
-        self.losses = [wp.to_torch(getattr(state, name)).unsqueeze(-1).flatten(start_dim=1) for name in names]
+        self.losses = [wp.to_torch(part).unsqueeze(-1).flatten(start_dim=1) for part in descent.loss_parts()]
         self.gradients = wp.to_torch(state.wrist_gradient), wp.to_torch(state.free_gradient)
 
     def evaluate(self, wrist: torch.Tensor, joint_position: torch.Tensor, iteration: int) -> tuple[torch.Tensor, ...]:
         self.wrist.copy_(wrist)
         self.joint_position.copy_(joint_position)
+        self.descent.restart()
         self.descent.state.iteration.fill_(iteration)
         self.descent.find_gradient(search=True)
         loss = reduce(torch.add, (part.sum(dim=1) for part in self.losses))
@@ -374,7 +383,12 @@ def _mesh(obj: ObjectMesh, phong_alpha: float, device: str) -> DeviceMesh:
 
 def _loss(hand: Hand, obj: ObjectMesh, recipe: Recipe, stage: int, points: int, device: str) -> _Loss:
     key = ("loss", hand.hash, obj.content_hash, recipe, stage, points, device)
-    return _cached(key, lambda: _Loss(hand, obj, recipe, recipe.stages[stage], points, device))
+    return _cached(key, lambda: _Loss(hand, obj, recipe, settled(recipe.stages[stage]), points, device))
+
+
+def settled(stage: Stage) -> Stage:
+    """The same stage, with enough steps for forces that start from nothing in every call."""
+    return dataclasses.replace(stage, balance=dataclasses.replace(stage.balance, steps=FORCE_STEPS))
 
 
 def _independent(hand: Hand) -> Hand:

@@ -1,0 +1,354 @@
+"""Balance of contact forces: can the links, at the contacts they have or could have, resist pushes from every side?
+
+Every link stands for one contact, the soft minimum of its points. For each push, forces within the friction cones are
+found that resist it with a given sum of normal parts; what is left over, and the distance at which forces would act,
+are the loss. The forces follow the poses by a few warm-started steps per iteration; the gradient holds them fixed.
+"""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+LARGEST_EXPONENT = wp.constant(12.0)
+"""Weights below exp(-12) count as zero."""
+
+FAR_DISTANCE = wp.constant(10.0)
+"""Distance that stands for points without a face [m]; the constant of the same name in ``kernels.distance``."""
+
+MULTIPLIER_STEPS = wp.constant(12)
+"""Newton steps for the multiplier of the sum of normal parts: it is piecewise linear and convex, so few are needed."""
+
+
+@wp.func
+def cone_part(force: wp.vec3, normal: wp.vec3, multiplier: float, friction: float):
+    """Projection of force + multiplier * normal onto the friction cone about the normal; zero without a normal."""
+    if wp.length_sq(normal) < 0.5:
+        return wp.vec3(0.0, 0.0, 0.0)
+    along = wp.dot(force, normal)
+    tangent = force - along * normal
+    slide = wp.length(tangent)
+    a = along + multiplier
+    if slide <= friction * a:
+        return a * normal + tangent
+    if friction * slide <= -a:
+        return wp.vec3(0.0, 0.0, 0.0)
+    size = (a + friction * slide) / (1.0 + friction * friction)
+    return size * (normal + friction / slide * tangent)
+
+
+@wp.func
+def cone_slope(force: wp.vec3, normal: wp.vec3, multiplier: float, friction: float):
+    """Normal part of ``cone_part`` and its derivative with respect to the multiplier."""
+    if wp.length_sq(normal) < 0.5:
+        return wp.vec2(0.0, 0.0)
+    along = wp.dot(force, normal)
+    slide = wp.length(force - along * normal)
+    a = along + multiplier
+    if slide <= friction * a:
+        return wp.vec2(a, 1.0)
+    if friction * slide <= -a:
+        return wp.vec2(0.0, 0.0)
+    scale = 1.0 / (1.0 + friction * friction)
+    return wp.vec2((a + friction * slide) * scale, scale)
+
+
+@wp.func
+def sum_multiplier(
+    normal: wp.array2d[wp.vec3],
+    friction: float,
+    grasp: int,
+    row: int,
+    start: float,
+    force: wp.array3d[wp.vec3],
+):
+    """The multiplier with which the normal parts of all projected forces sum to one."""
+    multiplier = start
+    searching = int(1)
+    for _newton in range(MULTIPLIER_STEPS):
+        if searching == 1:
+            excess = float(-1.0)
+            growth = float(0.0)
+            nearest = float(-1.0e6)
+            for c in range(normal.shape[1]):
+                f = force[grasp, row, c]
+                n = normal[grasp, c]
+                part = cone_slope(f, n, multiplier, friction)
+                excess += part[0]
+                growth += part[1]
+                if wp.length_sq(n) > 0.5:
+                    along = wp.dot(f, n)
+                    nearest = wp.max(nearest, along + friction * wp.length(f - along * n))
+            if growth > 0.0:
+                multiplier -= excess / growth
+            else:
+                multiplier = 1.0 - nearest  # all parts are zero: go where the first is not
+            if wp.abs(excess) < 1.0e-5:
+                searching = 0
+    return multiplier
+
+
+@wp.func
+def left_over(
+    push: wp.spatial_vector,
+    center: wp.vec3,
+    torque_length: float,
+    position: wp.array2d[wp.vec3],
+    grasp: int,
+    row: int,
+    force: wp.array3d[wp.vec3],
+):
+    """Force and torque / L of all contacts together, less the push."""
+    total_force = wp.vec3(0.0, 0.0, 0.0)
+    total_torque = wp.vec3(0.0, 0.0, 0.0)
+    for c in range(position.shape[1]):
+        f = force[grasp, row, c]
+        total_force += f
+        total_torque += wp.cross((position[grasp, c] - center) / torque_length, f)
+    return wp.spatial_vector(total_force, total_torque) - push
+
+
+@wp.kernel
+def link_contacts(
+    # Model:
+    contact_link: wp.array[int],
+    link_begin: wp.array[int],
+    # In:
+    point_position: wp.array2d[wp.vec3],
+    distance: wp.array2d[float],
+    distance_gradient: wp.array2d[wp.vec3],
+    # Options:
+    softness: float,
+    # Out:
+    position_out: wp.array2d[wp.vec3],
+    normal_out: wp.array2d[wp.vec3],
+    distance_out: wp.array2d[float],
+    scale_out: wp.array2d[float],
+):
+    """The contact that stands for a link: the soft minimum of its points.
+
+    w_i = exp((min d - d_i) / softness) / sum;  p = sum w_i p_i, d = sum w_i d_i, n = -sum w_i grad d_i / |...|
+
+    Launch: dim = (grasp, contact).
+
+    Args:
+        contact_link: Link of each contact, shape [contact].
+        link_begin: First point of each link and, last, the number of points, shape [link + 1].
+        point_position: Hand points in the object frame [m], shape [grasp, point].
+        distance: Their signed distance to the object [m], shape [grasp, point].
+        distance_gradient: Its gradient, shape [grasp, point].
+        softness: Difference in distance at which a point's weight falls to 1/e [m].
+        position_out: p [m], shape [grasp, contact].
+        normal_out: n, unit, into the object, zero where no point has a face, shape [grasp, contact].
+        distance_out: d [m], shape [grasp, contact].
+        scale_out: Logarithm of what makes exp(-d_i / softness) into w_i, shape [grasp, contact].
+    """
+    grasp, contact = wp.tid()
+    begin = link_begin[contact_link[contact]]
+    end = link_begin[contact_link[contact] + 1]
+    nearest = float(FAR_DISTANCE)
+    for i in range(begin, end):
+        nearest = wp.min(nearest, distance[grasp, i])
+    total = float(0.0)
+    position = wp.vec3(0.0, 0.0, 0.0)
+    blend = wp.vec3(0.0, 0.0, 0.0)
+    mean = float(0.0)
+    for i in range(begin, end):
+        behind = (distance[grasp, i] - nearest) / softness
+        if behind < LARGEST_EXPONENT:
+            weight = wp.exp(-behind)
+            total += weight
+            position += weight * point_position[grasp, i]
+            blend -= weight * distance_gradient[grasp, i]
+            mean += weight * distance[grasp, i]
+    position_out[grasp, contact] = position / total
+    normal_out[grasp, contact] = wp.normalize(blend)
+    distance_out[grasp, contact] = mean / total
+    scale_out[grasp, contact] = nearest / softness - wp.log(total)
+
+
+@wp.kernel
+def contact_forces(
+    # Model:
+    push: wp.array[wp.spatial_vector],
+    center: wp.vec3,
+    torque_length: float,
+    # In:
+    position: wp.array2d[wp.vec3],
+    normal: wp.array2d[wp.vec3],
+    distance: wp.array2d[float],
+    # Options:
+    friction: float,
+    distance_cost: float,
+    steps: int,
+    # State:
+    force_out: wp.array3d[wp.vec3],
+    ahead_out: wp.array3d[wp.vec3],
+    # Out:
+    residual_out: wp.array2d[wp.spatial_vector],
+):
+    """Forces that resist one push best, after a few more steps from where they were.
+
+    min over F_c in the friction cones, sum_c F_c . n_c = 1, of |sum_c (F_c, (p_c - center) x F_c / L) - w|^2
+    + cost sum_c max(d_c, 0) F_c . n_c
+
+    Accelerated projected gradient. The projection onto the cones and the sum is exact: one multiplier, found by
+    Newton's method, shifts all normal parts.
+
+    Source: Beck & Teboulle 2009 (FISTA).
+    Launch: dim = (grasp, push).
+
+    Args:
+        push: w, force and torque / L, as a share of the summed normal parts, shape [push].
+        center: Centre of mass [m].
+        torque_length: L [m].
+        position: p [m], shape [grasp, contact].
+        normal: n, unit, into the object, shape [grasp, contact].
+        distance: d [m], shape [grasp, contact].
+        friction: Coulomb's coefficient.
+        distance_cost: Cost of a force that acts at a distance [1/m].
+        steps: Steps to do.
+        force_out: F, updated, shape [grasp, push, contact].
+        ahead_out: Scratch: where the gradient is taken, shape [grasp, push, contact].
+        residual_out: sum_c (F_c, ...) - w, shape [grasp, push].
+    """
+    grasp, row = wp.tid()
+    count = position.shape[1]
+
+    # The step: one over twice the largest eigenvalue of G G', bounded by that of [[C, |sum a|], [|sum a|, sum |a|^2]].
+    arm_square = float(0.0)
+    arm_sum = wp.vec3(0.0, 0.0, 0.0)
+    for c in range(count):
+        arm = (position[grasp, c] - center) / torque_length
+        arm_square += wp.length_sq(arm)
+        arm_sum += arm
+        ahead_out[grasp, row, c] = force_out[grasp, row, c]
+    half = 0.5 * (float(count) - arm_square)
+    largest = 0.5 * (float(count) + arm_square) + wp.sqrt(half * half + wp.length_sq(arm_sum))
+    rate = 0.5 / largest
+
+    multiplier = float(0.0)
+    pace = float(1.0)
+    for _step in range(steps):
+        left = left_over(push[row], center, torque_length, position, grasp, row, ahead_out)
+        for c in range(count):
+            n = normal[grasp, c]
+            arm = (position[grasp, c] - center) / torque_length
+            slope = (
+                2.0 * (wp.spatial_top(left) + wp.cross(wp.spatial_bottom(left), arm))
+                + distance_cost * wp.max(distance[grasp, c], 0.0) * n
+            )
+            ahead_out[grasp, row, c] = ahead_out[grasp, row, c] - rate * slope
+        multiplier = sum_multiplier(normal, friction, grasp, row, multiplier, ahead_out)
+        next_pace = 0.5 * (1.0 + wp.sqrt(1.0 + 4.0 * pace * pace))
+        momentum = (pace - 1.0) / next_pace
+        pace = next_pace
+        for c in range(count):
+            old = force_out[grasp, row, c]
+            new = cone_part(ahead_out[grasp, row, c], normal[grasp, c], multiplier, friction)
+            force_out[grasp, row, c] = new
+            ahead_out[grasp, row, c] = new + momentum * (new - old)
+
+    residual_out[grasp, row] = left_over(push[row], center, torque_length, position, grasp, row, force_out)
+
+
+@wp.kernel
+def contact_gradients(
+    # Model:
+    center: wp.vec3,
+    torque_length: float,
+    # In:
+    position: wp.array2d[wp.vec3],
+    normal: wp.array2d[wp.vec3],
+    distance: wp.array2d[float],
+    force: wp.array3d[wp.vec3],
+    residual: wp.array2d[wp.spatial_vector],
+    # Options:
+    weight: float,
+    distance_cost: float,
+    # Out:
+    loss_out: wp.array2d[float],
+    position_gradient_out: wp.array2d[wp.vec3],
+    distance_gradient_out: wp.array2d[float],
+):
+    """A contact's share of the loss, and the gradient of the loss with the forces held fixed.
+
+    L = weight / K sum_k (|r_k|^2 + cost sum_c max(d_c, 0) F_kc . n_c), r_k the residual of push k out of K; each of the
+    C contacts reports the C-th part of the first term. With the best forces this is the gradient of the least loss
+    (the envelope theorem); with nearly best ones, nearly. Normals count as constant: on a mesh they turn nowhere but
+    at edges, where their derivative is noise.
+
+    Launch: dim = (grasp, contact).
+
+    Args:
+        center: Centre of mass [m].
+        torque_length: L [m].
+        position: p [m], shape [grasp, contact].
+        normal: n, unit, into the object, shape [grasp, contact].
+        distance: d [m], shape [grasp, contact].
+        force: F, shape [grasp, push, contact].
+        residual: r, shape [grasp, push].
+        weight: Of the loss.
+        distance_cost: Cost of a force that acts at a distance [1/m].
+        loss_out: Its share of L, shape [grasp, contact].
+        position_gradient_out: dL/dp, shape [grasp, contact].
+        distance_gradient_out: dL/dd, shape [grasp, contact].
+    """
+    grasp, contact = wp.tid()
+    scale = weight / float(force.shape[1])
+    n = normal[grasp, contact]
+    square = float(0.0)
+    pressed = float(0.0)
+    by_position = wp.vec3(0.0, 0.0, 0.0)
+    for k in range(force.shape[1]):
+        f = force[grasp, k, contact]
+        left = residual[grasp, k]
+        square += wp.dot(left, left)
+        pressed += wp.dot(f, n)
+        by_position += wp.cross(f, wp.spatial_bottom(left))
+    gap = wp.max(distance[grasp, contact], 0.0)
+    loss_out[grasp, contact] = scale * (square / float(position.shape[1]) + distance_cost * gap * pressed)
+    position_gradient_out[grasp, contact] = 2.0 * scale / torque_length * by_position
+    distance_gradient_out[grasp, contact] = wp.where(gap > 0.0, scale * distance_cost * pressed, 0.0)
+
+
+@wp.kernel
+def add_contact_gradients(
+    # Model:
+    point_contact: wp.array[int],
+    # In:
+    distance: wp.array2d[float],
+    distance_gradient: wp.array2d[wp.vec3],
+    contact_scale: wp.array2d[float],
+    position_gradient: wp.array2d[wp.vec3],
+    contact_distance_gradient: wp.array2d[float],
+    # Options:
+    softness: float,
+    # Out:
+    point_gradient_out: wp.array2d[wp.vec3],
+):
+    """Add the gradients of the contacts to those of the points that they are made of, weights held fixed.
+
+    dL/dp_i = w_i (dL/dp + dL/dd grad d_i). What the weights would add is left out on purpose: it tilts links until
+    another point is nearest, and costs contact; with it fewer grasps balance than without any of this loss.
+
+    Launch: dim = (grasp, point).
+
+    Args:
+        point_contact: Contact that each point belongs to, or -1, shape [point].
+        distance: Signed distance of the points [m], shape [grasp, point].
+        distance_gradient: Its gradient, shape [grasp, point].
+        contact_scale: Logarithm that makes weights of distances, shape [grasp, contact].
+        position_gradient: dL/dp, shape [grasp, contact].
+        contact_distance_gradient: dL/dd, shape [grasp, contact].
+        softness: Difference in distance at which a point's weight falls to 1/e [m].
+        point_gradient_out: Increased, shape [grasp, point].
+    """
+    grasp, point = wp.tid()
+    c = point_contact[point]
+    if c < 0:
+        return
+    exponent = contact_scale[grasp, c] - distance[grasp, point] / softness
+    if exponent < -LARGEST_EXPONENT:
+        return
+    along = contact_distance_gradient[grasp, c] * distance_gradient[grasp, point]
+    point_gradient_out[grasp, point] += wp.exp(exponent) * (position_gradient[grasp, c] + along)

@@ -1,0 +1,179 @@
+"""Balance of contact forces: the solver against Clarabel, the loss and its gradient against float64 NumPy."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+import trimesh
+import warp as wp
+from random_hand import random_hand, unit
+from reference import central_difference
+
+from warpgrasp.balance import ContactBalance, six_pushes
+from warpgrasp.distance import DeviceMesh
+from warpgrasp.mesh import load_object
+from warpgrasp.model import hand_model
+from warpgrasp.options import Balance
+from warpgrasp.pose import Pose
+from warpgrasp.proximity import find_proximity
+from warpgrasp.state import allocate
+from warpgrasp.surface import SurfacePoints
+
+clarabel: Any = importlib.import_module("clarabel")
+
+OPTIONS = Balance(friction=0.3, load=0.4, distance_cost=2.0, softness=0.004)
+POINTS_PER_LINK = 3
+GRASPS = 3
+
+
+class Case:
+    """Random hands of 19 links around a lumpy ball, with settled forces."""
+
+    def __init__(self, rng, device, steps=3000):
+        hand = random_hand(rng, 18)
+        link = np.repeat(np.arange(len(hand.links)), POINTS_PER_LINK)
+        position = rng.uniform(-0.01, 0.01, (len(link), 3))
+        points = SurfacePoints(link, position, np.zeros((len(link), 3)), np.ones(len(link)))
+        obj = load_object(trimesh.creation.icosphere(subdivisions=2, radius=0.05))
+        pose = Pose(
+            rng.uniform(-0.05, 0.05, (GRASPS, 3)),
+            np.array([unit(rng, 4) for _ in range(GRASPS)]),
+            hand.clamp(rng.uniform(hand.lower, hand.upper, (GRASPS, len(hand.joints)))),
+        )
+        model, mesh = hand_model(hand, points, device), DeviceMesh(obj, device)
+        self.center, self.length = obj.center_of_mass, OPTIONS.torque_radii * obj.radius_of_gyration
+        self.state = allocate(model, pose, np.zeros((0, 3)))
+        find_proximity(model, mesh, self.state)
+        self.balance = ContactBalance(model, obj, OPTIONS, GRASPS)
+        self.balance.find_contacts(self.state)
+        self.balance.find_forces(steps)
+        self.point, self.distance, self.slope = (
+            array.numpy().astype(float)
+            for array in (self.state.point_position, self.state.distance, self.state.distance_gradient)
+        )
+        self.push = six_pushes(OPTIONS.load)
+
+    def arrays(self, *names):
+        """Device arrays in float64."""
+        return [getattr(self.balance.arrays, name).numpy().astype(float) for name in names]
+
+
+def residual(position, force, push, center, length):
+    """Force and scaled torque that are left, shape (6,)."""
+    return np.append(force.sum(axis=0), np.cross((position - center) / length, force).sum(axis=0)) - push
+
+
+def least_objective(position, normal, distance, push, center, length):
+    """The convex problem of one push, by an interior-point method."""
+    count = len(position)
+    matrix = np.zeros((6, 3 * count))
+    for c, arm in enumerate((position - center) / length):
+        matrix[:3, 3 * c : 3 * c + 3] = np.eye(3)
+        matrix[3:, 3 * c : 3 * c + 3] = np.cross(arm, np.eye(3)).T
+    cost = (OPTIONS.distance_cost * np.maximum(distance, 0.0)[:, None] * normal).ravel()
+    rows, cones = [normal.ravel()[None]], [clarabel.ZeroConeT(1)]
+    for c, n in enumerate(normal):
+        if not n.any():
+            rows.append(np.eye(3, 3 * count, 3 * c))  # without a normal there is no force
+            cones.append(clarabel.ZeroConeT(3))
+            continue
+        cone = np.zeros((4, 3 * count))
+        cone[0, 3 * c : 3 * c + 3] = -OPTIONS.friction * n
+        cone[1:, 3 * c : 3 * c + 3] = np.outer(n, n) - np.eye(3)
+        rows.append(cone)
+        cones.append(clarabel.SecondOrderConeT(4))
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    solution = clarabel.DefaultSolver(
+        scipy.sparse.csc_matrix(np.triu(2.0 * matrix.T @ matrix)),
+        cost - 2.0 * matrix.T @ push,
+        scipy.sparse.csc_matrix(np.concatenate(rows)),
+        np.append(1.0, np.zeros(sum(map(len, rows)) - 1)),
+        cones,
+        settings,
+    ).solve()
+    force = np.array(solution.x)
+    return ((matrix @ force - push) ** 2).sum() + cost @ force
+
+
+def test_contacts_are_the_soft_minimum_of_their_points(rng, device):
+    case = Case(rng, device, steps=1)
+    position, normal, distance = case.arrays("position", "normal", "distance")
+    for g in range(GRASPS):
+        for c in range(position.shape[1]):
+            rows = slice(POINTS_PER_LINK * c, POINTS_PER_LINK * (c + 1))
+            weight = np.exp(-(case.distance[g, rows] - case.distance[g, rows].min()) / OPTIONS.softness)
+            weight /= weight.sum()
+            blend = -(weight[:, None] * case.slope[g, rows]).sum(axis=0)
+            np.testing.assert_allclose(position[g, c], weight @ case.point[g, rows], atol=1e-6)
+            np.testing.assert_allclose(distance[g, c], weight @ case.distance[g, rows], atol=1e-6)
+            size = np.linalg.norm(blend)
+            np.testing.assert_allclose(normal[g, c], blend / size if size else blend, atol=1e-4)
+
+
+def test_forces_are_the_best_there_are(rng, device):
+    """Against an interior-point method, for 19 contacts and every push."""
+    case = Case(rng, device)
+    position, normal, distance, force = case.arrays("position", "normal", "distance", "force")
+    along = np.einsum("gkcd,gcd->gkc", force, normal)
+    slide = np.linalg.norm(force - along[..., None] * normal[:, None], axis=-1)
+    assert (slide - OPTIONS.friction * along).max() < 1e-6, "every force is in its cone"
+    np.testing.assert_allclose(along.sum(axis=-1), 1.0, atol=1e-5)
+    for g in range(GRASPS):
+        cost = OPTIONS.distance_cost * np.maximum(distance[g], 0.0)
+        for k, push in enumerate(case.push):
+            left = residual(position[g], force[g, k], push, case.center, case.length)
+            best = least_objective(position[g], normal[g], distance[g], push, case.center, case.length)
+            assert (left**2).sum() + cost @ along[g, k] == pytest.approx(best, abs=2e-5)
+
+
+def test_residual_is_what_the_forces_leave(rng, device):
+    case = Case(rng, device, steps=5)
+    position, force, left = case.arrays("position", "force", "residual")
+    for g in range(GRASPS):
+        for k, push in enumerate(case.push):
+            expected = residual(position[g], force[g, k], push, case.center, case.length)
+            np.testing.assert_allclose(left[g, k], expected, atol=1e-6)
+
+
+def test_gradient_with_forces_and_weights_held_fixed(rng, device):
+    case = Case(rng, device, steps=40)
+    case.balance.options = Balance(friction=0.3, load=0.4, distance_cost=2.0, softness=0.004, steps=0)
+    before = rng.normal(size=case.point.shape).astype(np.float32)
+    case.state.point_gradient.assign(wp.array(before, dtype=wp.vec3, device=device))
+    case.balance.add_gradient(case.state, 50.0)
+    gradient = case.state.point_gradient.numpy() - before
+    force, scale, normal, loss = case.arrays("force", "scale", "normal", "loss")
+    for g in range(GRASPS):
+        contact = np.arange(len(case.point[g])) // POINTS_PER_LINK
+        weight = np.exp(scale[g, contact] - case.distance[g] / OPTIONS.softness)
+        pressed = np.einsum("kcd,cd->kc", force[g], normal[g]).mean(axis=0)
+
+        def value(moved, g=g, weight=weight, pressed=pressed):
+            position = (weight[:, None] * moved).reshape(-1, POINTS_PER_LINK, 3).sum(axis=1)
+            shifted = case.distance[g] + ((moved - case.point[g]) * case.slope[g]).sum(axis=1)
+            gap = np.maximum((weight * shifted).reshape(-1, POINTS_PER_LINK).sum(axis=1), 0.0)
+            squares = [
+                (residual(position, force[g, k], push, case.center, case.length) ** 2).sum()
+                for k, push in enumerate(case.push)
+            ]
+            return 50.0 * (np.mean(squares) + OPTIONS.distance_cost * (gap * pressed).sum())
+
+        assert loss[g].sum() == pytest.approx(value(case.point[g]), rel=1e-4)
+        expected = central_difference(value, case.point[g])
+        np.testing.assert_allclose(gradient[g], expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_warm_steps_reach_what_many_cold_ones_do(rng, device):
+    """Forces follow: steps in small portions end where the same number at once does, or better."""
+    case = Case(rng, device, steps=200)
+    at_once = (case.arrays("residual")[0] ** 2).sum()
+    case.balance.restart()
+    assert not case.balance.arrays.force.numpy().any()
+    for _ in range(50):
+        case.balance.find_forces(8)
+    assert (case.arrays("residual")[0] ** 2).sum() < 1.5 * at_once + 1e-3

@@ -1,0 +1,165 @@
+"""Balance of the forces that a hand's links could exert: the loss, its gradient, and the forces themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import warp as wp
+
+from .kernels import balance as kernels
+from .mesh import ObjectMesh
+from .model import HandModel
+from .options import Balance
+from .state import State
+
+
+@dataclass(frozen=True, eq=False)
+class BalanceArrays:
+    """Device arrays of one batch of grasps; what they hold is said in ``kernels.balance``."""
+
+    position: wp.array
+    normal: wp.array
+    distance: wp.array
+    scale: wp.array
+    force: wp.array
+    ahead: wp.array
+    residual: wp.array
+    loss: wp.array
+    position_gradient: wp.array
+    distance_gradient: wp.array
+
+
+def six_pushes(load: float) -> np.ndarray:
+    """Forces of that size along and against every axis, shape (6, 6): force and torque."""
+    return load * np.concatenate([np.eye(3, 6), -np.eye(3, 6)])
+
+
+class ContactBalance:
+    """One contact per link, and the forces there that resist pushes.
+
+    Args:
+        model: The hand.
+        obj: The object.
+        options: Friction, loads and so on.
+        grasp_count: Grasps in the batch.
+        push: Forces and torques to resist as a share of the grip, torques divided by the torque length, shape
+            (push, 6); six forces where omitted.
+    """
+
+    def __init__(
+        self, model: HandModel, obj: ObjectMesh, options: Balance, grasp_count: int, *, push: np.ndarray | None = None
+    ) -> None:
+        self.model, self.options = model, options
+        begin = model.link_begin.numpy()
+        links = np.flatnonzero(np.diff(begin))
+        self.center = wp.vec3(*map(float, obj.center_of_mass))
+        self.torque_length = options.torque_radii * obj.radius_of_gyration
+        contact_of_link = np.full(len(begin) - 1, -1)
+        contact_of_link[links] = np.arange(len(links))
+        contact_of_point = contact_of_link[np.asarray(model.points.link, int)]
+        self.contact_link = wp.array(links.astype(np.int32), dtype=int, device=model.device)
+        self.point_contact = wp.array(contact_of_point.astype(np.int32), dtype=int, device=model.device)
+        push = six_pushes(options.load) if push is None else push
+        self.push = wp.array(push.astype(np.float32), dtype=wp.spatial_vector, device=model.device)
+        self.arrays = self._allocate(grasp_count, len(links), len(push))
+
+    def _allocate(self, grasps: int, contacts: int, pushes: int) -> BalanceArrays:
+        def zeros(shape: tuple[int, ...], dtype: Any) -> wp.array:
+            return wp.zeros(shape, dtype=dtype, device=self.model.device)
+
+        per_contact = (grasps, contacts)
+        return BalanceArrays(
+            position=zeros(per_contact, wp.vec3),
+            normal=zeros(per_contact, wp.vec3),
+            distance=zeros(per_contact, float),
+            scale=zeros(per_contact, float),
+            force=zeros((grasps, pushes, contacts), wp.vec3),
+            ahead=zeros((grasps, pushes, contacts), wp.vec3),
+            residual=zeros((grasps, pushes), wp.spatial_vector),
+            loss=zeros(per_contact, float),
+            position_gradient=zeros(per_contact, wp.vec3),
+            distance_gradient=zeros(per_contact, float),
+        )
+
+    def find_contacts(self, state: State) -> None:
+        """The contact that stands for each link, at the state's distances."""
+        a = self.arrays
+        wp.launch(
+            kernels.link_contacts,
+            dim=a.position.shape,
+            inputs=[
+                self.contact_link,
+                self.model.link_begin,
+                state.point_position,
+                state.distance,
+                state.distance_gradient,
+                self.options.softness,
+            ],
+            outputs=[a.position, a.normal, a.distance, a.scale],
+            device=self.model.device,
+        )
+
+    def find_forces(self, steps: int) -> None:
+        """Move the forces on towards the best ones at the present contacts."""
+        a = self.arrays
+        wp.launch(
+            kernels.contact_forces,
+            dim=a.residual.shape,
+            inputs=[
+                self.push,
+                self.center,
+                self.torque_length,
+                a.position,
+                a.normal,
+                a.distance,
+                self.options.friction,
+                self.options.distance_cost,
+                steps,
+            ],
+            outputs=[a.force, a.ahead, a.residual],
+            device=self.model.device,
+        )
+
+    def add_gradient(self, state: State, weight: float) -> None:
+        """Move the forces on, and add the gradient of ``weight`` times the loss to the state's point gradients."""
+        a = self.arrays
+        self.find_contacts(state)
+        self.find_forces(self.options.steps)
+        wp.launch(
+            kernels.contact_gradients,
+            dim=a.position.shape,
+            inputs=[
+                self.center,
+                self.torque_length,
+                a.position,
+                a.normal,
+                a.distance,
+                a.force,
+                a.residual,
+                weight,
+                self.options.distance_cost,
+            ],
+            outputs=[a.loss, a.position_gradient, a.distance_gradient],
+            device=self.model.device,
+        )
+        wp.launch(
+            kernels.add_contact_gradients,
+            dim=state.distance.shape,
+            inputs=[
+                self.point_contact,
+                state.distance,
+                state.distance_gradient,
+                a.scale,
+                a.position_gradient,
+                a.distance_gradient,
+                self.options.softness,
+            ],
+            outputs=[state.point_gradient],
+            device=self.model.device,
+        )
+
+    def restart(self) -> None:
+        """Forget the forces."""
+        self.arrays.force.zero_()
