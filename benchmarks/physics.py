@@ -1,8 +1,7 @@
 """How long the physics test takes, how often grasps hold, and whether the labels depend on the time step.
 
-Run ``python benchmarks/physics.py FOLDER``; the folder holds the meshes of ``OBJECTS``. One process, one core. Every
-grasp is also tested with phases of this benchmark's own (``near``: a pregrasp without wrist motion, 15 % of the way
-to the open hand, and 2 grasp - pregrasp), so that a loss can be told apart: grasp, or the way to it.
+Run ``python benchmarks/physics.py FOLDER``; the folder holds the meshes of ``OBJECTS``. Every grasp is judged four
+times: as it is on one core, again in several processes, at half the time step, and without friction.
 """
 
 from __future__ import annotations
@@ -13,27 +12,46 @@ import platform
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 import warpgrasp
+from warpgrasp.bench_report import wilson
 from warpgrasp.physics.engine import mujoco
 from warpgrasp.physics.object_model import object_shape
 from warpgrasp.physics.protocols import FC6
 from warpgrasp.physics.workers import judge
-from warpgrasp.pose import Pose
 from warpgrasp.result import Grasps
 from warpgrasp.validation import metrics, prepare
 
-OBJECTS = {"061_foam_brick": 1.0, "054_softball": 0.8, "011_banana": 1.0, "005_tomato_soup_can": 1.0}
+OBJECTS = {
+    "061_foam_brick": 1.0,
+    "054_softball": 0.8,
+    "011_banana": 1.0,
+    "005_tomato_soup_can": 1.0,
+    "025_mug": 0.9,
+    "035_power_drill": 0.75,
+}
 """File stem and scale."""
 
 HALF_STEP = dataclasses.replace(FC6, name="fc6_half_step", time_step=0.5 * FC6.time_step)
 
-HEADER = (
-    "| hand | object | shape | phases | valid hold | invalid hold | s per grasp | half step changes "
-    "| lost while closing |"
-)
+SLIPPERY = dataclasses.replace(FC6, name="fc6_slippery", friction=(0.0, 0.0, 0.0))
+
+HEADER = "| hand | object | shape | valid hold | invalid hold | s per grasp | again | half step | without friction |"
+
+
+class Counts(NamedTuple):
+    """Of one hand and object, or of several together."""
+
+    grasps: int
+    again: int
+    """Labels that differ when the same grasps are judged once more, by other processes."""
+    half_step: int
+    """Labels that differ at half the time step."""
+    slippery: int
+    """Grasps that hold without friction."""
 
 
 def main() -> None:
@@ -45,45 +63,50 @@ def main() -> None:
     parser.add_argument("--device", default=None)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/physics.md"))
     options = parser.parse_args()
-    rows = list(run(options))
+    rows, counts = zip(*run(options), strict=True)
+    total = Counts(*map(sum, zip(*counts, strict=True)))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(
-        f"# fc6: share of grasps that hold, and time\n\n{platform.processor() or platform.machine()}, one core, "
-        f"MuJoCo {mujoco().__version__}, warpgrasp {warpgrasp.__version__}, {options.count} grasps per row. "
-        "Seconds are processor time. Half step changes: labels that differ at a time step of 2 ms.\n\n"
+        f"# fc6: share of grasps that hold, time, and what labels depend on\n\n"
+        f"{platform.processor() or platform.machine()}, MuJoCo {mujoco().__version__}, warpgrasp "
+        f"{warpgrasp.__version__}, {options.count} grasps per row. Seconds are processor time on one core. The last "
+        "three columns count labels that differ when judged again in several processes, labels that differ at a time "
+        "step of 2 ms, and grasps that hold without friction.\n\n"
         + "\n".join([HEADER, "|" + " --- |" * HEADER.count(" | ") + " --- |", *rows])
-        + "\n"
+        + f"\n\nOf {total.grasps} labels, {total.half_step} differ at half the time step: {interval(total)}. "
+        f"{total.again} differ when judged again. {total.slippery} hold without friction.\n"
     )
 
 
-def run(options: argparse.Namespace) -> Iterable[str]:
-    """One row per hand, object and phases."""
+def run(options: argparse.Namespace) -> Iterable[tuple[str, Counts]]:
+    """One row per hand and object."""
     for hand in options.hands:
         for stem, scale in OBJECTS.items():
             grasps = warpgrasp.synthesize(
                 hand, options.folder / f"{stem}.obj", scale=scale, count=options.count, device=options.device
             )
-            for phases, case in (("synthesized", grasps), ("near", near(grasps))):
-                line = row(hand, stem, phases, case)
-                print(line, flush=True)
-                yield line
+            line, counts = row(hand, stem, grasps)
+            print(line, flush=True)
+            yield line, counts
 
 
-def row(hand: str, name: str, phases: str, grasps: Grasps) -> str:
+def row(hand: str, name: str, grasps: Grasps) -> tuple[str, Counts]:
     """One line of the table."""
     shape = object_shape(grasps.object)
     job = prepare(grasps, FC6, shape)
     begin = time.process_time()
-    seen = metrics(FC6, judge(job, workers=1))
+    success = metrics(FC6, judge(job, workers=1))["success_fc6"]
     seconds = (time.process_time() - begin) / len(grasps)
-    half = metrics(HALF_STEP, judge(prepare(grasps, HALF_STEP, shape)))
-    success = seen["success_fc6"]
-    changed = (success != half[f"success_{HALF_STEP.name}"]).mean()
-    lost = np.char.endswith(seen["fc6_failure"], "while the hand closed").mean()
-    return (
-        f"| {hand} | {name} | {len(shape.pieces) or shape.kind} | {phases} | {share(success[grasps.valid])} | "
-        f"{share(success[~grasps.valid])} | {seconds:.2f} | {100 * changed:.0f} % | {100 * lost:.0f} % |"
+    again = metrics(FC6, judge(job, workers=3))["success_fc6"]
+    half, slippery = (
+        metrics(variant, judge(prepare(grasps, variant, shape)))[f"success_{variant.name}"]
+        for variant in (HALF_STEP, SLIPPERY)
     )
+    counts = Counts(len(grasps), int((again != success).sum()), int((half != success).sum()), int(slippery.sum()))
+    return (
+        f"| {hand} | {name} | {len(shape.pieces) or shape.kind} | {share(success[grasps.valid])} | "
+        f"{share(success[~grasps.valid])} | {seconds:.2f} | {counts.again} | {counts.half_step} | {counts.slippery} |"
+    ), counts
 
 
 def share(success: np.ndarray) -> str:
@@ -91,14 +114,10 @@ def share(success: np.ndarray) -> str:
     return f"{int(success.sum())} of {len(success)}"
 
 
-def near(grasps: Grasps, opening: float = 0.15) -> Grasps:
-    """The same grasps with a pregrasp beside the grasp."""
-    joints = (1.0 - opening) * grasps.joint_position + opening * grasps.hand.open_position
-    press = grasps.hand.clamp(2.0 * grasps.joint_position - joints)
-    wrist = (grasps.wrist_position, grasps.wrist_quaternion)
-    changed = dataclasses.replace(grasps, pregrasp=Pose(*wrist, joints), squeeze=Pose(*wrist, press))
-    changed.hand, changed.object = grasps.hand, grasps.object
-    return changed
+def interval(total: Counts) -> str:
+    """Share of labels that the time step changes, with Wilson's 95 % interval."""
+    low, high = wilson(total.half_step, total.grasps)
+    return f"{100 * total.half_step / total.grasps:.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f} %"
 
 
 if __name__ == "__main__":

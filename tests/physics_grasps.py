@@ -79,6 +79,27 @@ def closing(name: str, obj: trimesh.Trimesh, count: int, *, seed: int = 0) -> Gr
     return labelled(hand, mesh, *(Pose(start.wrist_position, start.wrist_quaternion, q) for q in joints))
 
 
+def from_above(name: str, obj: trimesh.Trimesh, share: float, *, clearance: float = 0.005) -> Grasps:
+    """One hand with its palm down over the middle of an object, whose fingers simply bend.
+
+    Args:
+        name: Bundled hand.
+        obj: The object.
+        share: How far the fingers are bent at the grasp, of the way to a fist.
+        clearance: Between palm and object [m].
+    """
+    hand = warpgrasp.load_hand(name)
+    mesh = warpgrasp.load_object(obj)
+    palm = hand.link_transforms(hand.open_position)[hand.palm.link]
+    normal, middle = palm[:3, :3] @ hand.palm.normal, palm[:3, :3] @ hand.palm.position + palm[:3, 3]
+    side = palm[:3, :3] @ hand.palm.fingers
+    turn = np.stack([side, np.cross(side, normal), -normal])
+    position = np.array([0.0, 0.0, mesh.bounds[1, 2] + clearance]) - turn @ middle
+    wrist = (position[None], rotation.quaternion_from_matrix(turn)[None])
+    bends = (share - 0.15, share, share + 0.15)
+    return labelled(hand, mesh, *(Pose(*wrist, hand.clamp(closed_position(hand, bend))[None]) for bend in bends))
+
+
 def closed_position(hand: Hand, share: float) -> np.ndarray:
     """From open to a fist: every joint that bends, moved to its end."""
     fist = hand.open_position.copy()

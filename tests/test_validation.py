@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import trimesh
-from physics_grasps import closing, labelled, mirrored, panda_grip
+from physics_grasps import closing, from_above, labelled, mirrored, panda_grip
 
 from warpgrasp.errors import FileFormatError, HandError, OptionError
 from warpgrasp.physics import scene
@@ -181,6 +181,27 @@ def test_lift_holds_a_tall_box_gripped_from_above_and_not_without_friction():
     assert held["success_lift"] == [1], held["lift_failure"]
     slippery = dataclasses.replace(PROTOCOLS["lift"], name="slip", friction=(0.0, 0.0, 0.0))
     assert validate(tall, slippery).metrics["success_slip"] == [0]
+
+
+@pytest.mark.parametrize(("name", "share"), [("allegro", 0.2), ("shadow", 0.4)])
+def test_lift_and_shake_are_survived_by_a_hand_around_a_box_and_not_without_friction(name, share):
+    grasps = from_above(name, trimesh.creation.box((0.06, 0.06, 0.16)), share)
+    lift = PROTOCOLS["lift"]
+    job = prepare(grasps, lift, object_shape(grasps.object))
+    trial = job.trial()
+    path = []
+    trial.on_frame = lambda data: path.append(data.qpos[trial.at.object : trial.at.object + 3].copy())
+    outcome = trial.run(*job.phases(0))
+    assert outcome.success, outcome.failure
+    # Raised by 10 cm while held, and shaken by 2 cm either way along every axis.
+    seconds = 2.0 * lift.close_time + lift.lift_time + lift.pull_time + 3.0 * lift.shake_time
+    assert len(path) * lift.time_step == pytest.approx(seconds, abs=0.1)
+    second = lift.steps(1.0)
+    held, *shaken = (np.array(path[-number * second :][:second]) for number in (4, 3, 2, 1))
+    assert held[:, 2].min() > 0.08
+    assert all(np.ptp(part[:, axis]) > 0.03 for axis, part in enumerate(shaken))
+    slippery = dataclasses.replace(lift, name="slippery", friction=(0.02, 0.0, 0.0))
+    assert validate(grasps, slippery).metrics["success_slippery"] == [0]
 
 
 def test_the_prefilter_says_why(balls):
