@@ -89,7 +89,7 @@ class DynamicsArrays:
 
 
 def allocate(grasp_count: int, point_count: int, options: Dynamics, device: str) -> DynamicsArrays:
-    """Arrays for :func:`find_stability`: 28 bytes per point and 88 per simulation and step.
+    """Arrays for :func:`find_stability`: 28 bytes per point, 28 per simulation, and 88 per simulation and step.
 
     Gauss-Seidel takes another 24 bytes per point, simulation and step, and 28 per point and simulation.
     """

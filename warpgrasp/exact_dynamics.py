@@ -42,7 +42,7 @@ class ExactDynamics:
     """The same loss as :func:`warpgrasp.dynamics.find_stability`, not linearised, and its gradient by ``wp.Tape``.
 
     An oracle for the fused path, and the slow but exact choice. Jacobi only. Everything is allocated here: per grasp,
-    simulation and step 84 bytes per point and 240 besides.
+    simulation and step 72 bytes per point and 244 besides.
 
     Args:
         mesh: The object.
