@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
 from physics_grasps import closing, from_above, labelled, mirrored, panda_grip
 
-from warpgrasp.errors import FileFormatError, HandError, OptionError
-from warpgrasp.physics import scene
+from warpgrasp.errors import FileFormatError, HandError, OptionError, WarpgraspError
+from warpgrasp.physics import scene, workers
 from warpgrasp.physics.object_model import OBJECT, object_shape
 from warpgrasp.physics.protocols import FC6, PROTOCOLS, find_protocol
 from warpgrasp.physics.workers import Job, judge
@@ -213,6 +219,62 @@ def test_the_prefilter_says_why(balls):
         reason.startswith("prefilter: the hand begins inside the object") for reason in judged.metrics["fc6_failure"]
     )
     assert not judged.metrics["success_fc6"].any()
+
+
+def test_a_simulation_that_diverges_has_failed_and_says_so():
+    grasps = panda_grip()
+    job = prepare(grasps, FC6, object_shape(grasps.object))
+    job.model.actuator_gainprm[:, 0], job.model.actuator_biasprm[:, 1] = 1e15, -1e15
+    outcome = judge(job)[0]
+    assert not outcome.success
+    assert "diverged" in outcome.failure
+
+
+def many(count):
+    """The same grip many times over: long enough to interrupt."""
+    return panda_grip()[[0] * count]
+
+
+def test_a_worker_that_is_killed_gives_one_clear_error_and_nothing_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    started = []
+    popen = subprocess.Popen
+
+    def start(*args, **kwargs):
+        started.append(popen(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr(workers.subprocess, "Popen", start)
+    with pytest.raises(WarpgraspError, match="a physics process stopped: it was ended by SIGKILL"):
+        validate(many(400), workers=2, on_progress=lambda *_: started[1].kill())
+    assert len(started) == 2
+    assert all(process.poll() is not None for process in started)
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_leaves_no_process_and_no_folder(tmp_path):
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_validation import many, validate\n"
+        "validate(many(400), workers=2, on_progress=lambda done, _: done and print('working', flush=True))"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == "working\n"
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert errors.strip().endswith("KeyboardInterrupt")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    assert not list(tmp_path.glob("warpgrasp-*"))
 
 
 def test_bad_options_are_refused():

@@ -27,6 +27,8 @@ def set_options(option: Any, protocol: Protocol) -> None:
     option.iterations, option.tolerance = 100, 1.0e-8
     # Gravity, where a protocol has it, is a force on the object: motors would hold the hand against it.
     off = mj.mjtDisableBit.mjDSBL_GRAVITY | mj.mjtDisableBit.mjDSBL_ISLAND
+    # MuJoCo would begin a diverged simulation anew, with the object at rest where it was: it would count as held.
+    off |= mj.mjtDisableBit.mjDSBL_AUTORESET
     if not protocol.several_contacts:
         off |= mj.mjtDisableBit.mjDSBL_MULTICCD
     option.disableflags = int(off)

@@ -18,6 +18,8 @@ NEAR = 0.01
 TOUCH = 0.002
 """Distance at which a link touches [m]."""
 
+DIVERGED = "the simulation diverged"
+
 FrameCallback = Callable[[Any], None]
 """Called with the ``mujoco.MjData`` between steps."""
 
@@ -135,7 +137,9 @@ class Trial:
             grip_force_N=self._grip_force() if self.protocol.close else np.nan,
         )
         if self.protocol.close and not self._in_place(displacement, rotation):
-            return replace(outcome, failure="the object moved away while the hand closed")
+            moved = np.isfinite(displacement + rotation)
+            lost = "the object moved away" if moved else DIVERGED
+            return replace(outcome, failure=f"{lost} while the hand closed")
         if self.protocol.lift_height:
             return self._lift(outcome, squeeze)
         state = self._state()
@@ -260,7 +264,7 @@ class Trial:
             rotation_rad=float(np.fmax(outcome.rotation_rad, rotation)),
         )
         if not np.isfinite(displacement + rotation):
-            return outcome, "the simulation diverged"
+            return outcome, DIVERGED
         if self._in_place(displacement, rotation):
             return outcome, ""
         moved = displacement >= self.protocol.largest_displacement

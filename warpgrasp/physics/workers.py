@@ -129,25 +129,32 @@ def _tuples(value: Any) -> Any:
 def _run(folder: Path, count: int, on_done: Callable[[int], None]) -> None:
     """Start the processes and wait; whatever happens, none is left behind."""
     command = [sys.executable, "-m", "warpgrasp.physics.workers", str(folder), str(count)]
-    logs = [(folder / f"{worker}.log").open("wb") for worker in range(count)]
-    processes = [
-        subprocess.Popen([*command, str(worker)], env=child_environment(), stdout=log, stderr=log)
-        for worker, log in enumerate(logs)
-    ]
+    processes: list[subprocess.Popen[bytes]] = []
     try:
-        while any(process.poll() is None for process in processes):
-            time.sleep(0.02)
+        for worker in range(count):
+            with (folder / f"{worker}.log").open("wb") as log:
+                processes.append(
+                    subprocess.Popen([*command, str(worker)], env=child_environment(), stdout=log, stderr=log)
+                )
+        working = True
+        while working:
+            working = any(process.poll() is None for process in processes)
             on_done(sum(len(file.read_text().splitlines()) for file in folder.glob("*.jsonl")))
             for worker, process in enumerate(processes):
                 if process.poll():
-                    message = (folder / f"{worker}.log").read_text(errors="replace").strip().splitlines()
-                    raise WarpgraspError(f"a physics process stopped: {message[-1] if message else process.returncode}")
+                    raise WarpgraspError(f"a physics process stopped: {_last_words(folder, worker, process)}")
+            time.sleep(0.02)
     finally:
         for process in processes:
             process.kill()
             process.wait()
-        for log in logs:
-            log.close()
+
+
+def _last_words(folder: Path, worker: int, process: subprocess.Popen[bytes]) -> str:
+    if process.returncode < 0:
+        return f"it was ended by {signal.Signals(-process.returncode).name}, perhaps for lack of memory"
+    message = (folder / f"{worker}.log").read_text(errors="replace").strip().splitlines()
+    return message[-1] if message else f"exit code {process.returncode}"
 
 
 def load_outcomes(folder: Path, count: int, total: int) -> list[Outcome]:
