@@ -17,7 +17,7 @@ from reference import central_difference
 
 import warpgrasp
 import warpgrasp.torch as wt
-from warpgrasp.distance import DeviceMesh
+from warpgrasp.descend import smooth_mesh
 from warpgrasp.errors import DeviceError, OptionError, ShapeError
 from warpgrasp.hand import Hand
 from warpgrasp.hands import folder, names
@@ -224,7 +224,7 @@ def test_loss_is_the_one_that_is_descended(name, progress, rng, ball, device):
     inner = object_points(ball, stage.object_points)
     start = Pose(position, quaternion, q)
     alpha = RECIPES[name].phong_alpha
-    mesh = DeviceMesh(ball, device, phong_alpha=alpha)
+    mesh = smooth_mesh(ball, RECIPES[name], device)
     phong = {"phong_alpha": alpha, "phong_mode": RECIPES[name].phong_mode}
     descent = Descent(model, mesh, inner, start, stage, **phong)
     descent.state.iteration.fill_(round(progress * stage.iterations))

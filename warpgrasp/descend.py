@@ -43,7 +43,7 @@ def descend(
     Args:
         hand: The hand.
         obj: The object.
-        mesh: The same object on the device to run on, made for the recipe's Phong smoothing.
+        mesh: The same object on the device to run on, as :func:`smooth_mesh` makes it.
         start: Poses to start from.
         recipe: What to do.
         points: Points on the skin of the palm and the fingers, before a stage's own density.
@@ -101,6 +101,11 @@ def _rounds(start: Pose, workers: int, device: str) -> Iterator[list[Pose]]:
     batches = [start[begin : begin + size] for begin in range(0, len(start), size)]
     for begin in range(0, len(batches), workers):
         yield batches[begin : begin + workers]
+
+
+def smooth_mesh(obj: ObjectMesh, recipe: Recipe, device: str) -> DeviceMesh:
+    """The object as a recipe sees it: made ready for Phong smoothing, but as it is for the printed form of it."""
+    return DeviceMesh(obj, device, phong_alpha=0.0 if recipe.phong_mode == "printed" else recipe.phong_alpha)
 
 
 class _Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import warp as wp
@@ -11,16 +12,25 @@ from . import kinematics
 from .balance import ContactBalance
 from .device import positions_and_quaternions
 from .distance import DeviceMesh, PhongMode
-from .kernels import adam, attraction, balance, collision, distance, gradient_descent, joint_loss
+from .kernels import (
+    adam,
+    attraction,
+    balance,
+    collision,
+    combine,
+    distance,
+    dynamics,
+    exact_dynamics,
+    gradient_descent,
+    joint_loss,
+)
 from .kernels import kinematics as kinematics_kernels
 from .model import HandModel
 from .options import Stage
 from .pose import Pose
 from .proximity import find_proximity
+from .stability import Stability
 from .state import allocate
-
-KERNELS = (adam, attraction, balance, collision, distance, gradient_descent, joint_loss, kinematics_kernels)
-"""Modules that an iteration launches from."""
 
 
 def schedule(stage: Stage) -> np.ndarray:
@@ -84,6 +94,11 @@ class Descent:
         self.schedule = wp.array(schedule(stage).astype(np.float32), dtype=float, device=model.device)
         self.free_step = free_steps(model, stage)
         self.balance = ContactBalance(model, mesh.object, stage.balance, len(start)) if stage.balance_weight else None
+        self.stability = (
+            Stability(mesh, stage.dynamics, self.state, phong_alpha=phong_alpha, phong_mode=phong_mode)
+            if stage.stability_weight
+            else None
+        )
         self.graphs: dict[bool, wp.Graph] = {}
 
     def __len__(self) -> int:
@@ -91,9 +106,18 @@ class Descent:
 
     def capture(self) -> None:
         """Record one iteration with a search for the closest faces, and one without. Only one thread at a time may."""
-        for kernels in KERNELS:
+        for kernels in self._modules():
             wp.load_module(kernels, device=self.model.device)  # a CUDA graph cannot be recorded while they compile
         self.graphs = {search: self._capture(search) for search in (True, False)}
+
+    def _modules(self) -> list[ModuleType]:
+        """Modules that an iteration launches from."""
+        modules = [adam, attraction, collision, distance, gradient_descent, joint_loss, kinematics_kernels]
+        if self.balance:
+            modules.append(balance)
+        if self.stability:
+            modules += [combine, exact_dynamics if self.stage.dynamics.exact else dynamics]
+        return modules
 
     def run(self, on_iteration: Callable[[], None] = lambda: None) -> None:
         """Do all iterations of the stage; ``capture`` must have come first."""
@@ -115,6 +139,8 @@ class Descent:
         self._find_point_gradients()
         if self.balance:
             self.balance.add_gradient(state, self.stage.balance_weight)
+        if self.stability:
+            self.stability.add_gradient(self.schedule, state, self.stage.stability_weight)
         wp.launch(
             kinematics_kernels.link_wrenches,
             dim=state.link_wrench.shape,
@@ -208,8 +234,12 @@ class Descent:
     def loss_parts(self) -> tuple[wp.array, ...]:
         """What the loss is the sum of, each of shape [grasp] or [grasp, ...]."""
         state = self.state
-        parts = (state.point_loss, state.object_loss, state.joint_loss)
-        return (*parts, self.balance.arrays.loss) if self.balance else parts
+        parts = [state.point_loss, state.object_loss, state.joint_loss]
+        if self.balance:
+            parts.append(self.balance.arrays.loss)
+        if self.stability:
+            parts.append(self.stability.loss)
+        return tuple(parts)
 
     def loss(self) -> np.ndarray:
         """Of each grasp at the last gradient, shape (N,)."""

@@ -11,7 +11,7 @@ import numpy as np
 import warp as wp
 
 from . import device as devices
-from .descend import ProgressCallback, descend
+from .descend import ProgressCallback, descend, smooth_mesh
 from .distance import DeviceMesh
 from .errors import OptionError
 from .finish import check_model, finish
@@ -90,7 +90,7 @@ def synthesize(
     )
     start = back_off(check, device_mesh, start)
     # What is descended on may be smoothed; what is measured and labelled is not.
-    smooth = DeviceMesh(obj, target, phong_alpha=chosen.phong_alpha) if chosen.phong_alpha else device_mesh
+    smooth = smooth_mesh(obj, chosen, target) if chosen.phong_alpha else device_mesh
     pose, loss = descend(hand, obj, smooth, start, chosen, points, on_progress)
     kept = _least_of_each(loss, count)
     pose, loss = pose[kept], loss[kept]

@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 
 from . import device as devices
 from . import kinematics
-from .descend import CPU_BATCH, GPU_BATCH
+from .descend import CPU_BATCH, GPU_BATCH, smooth_mesh
 from .distance import FAR_DISTANCE, DeviceMesh, evaluate_signed_distance, find_closest_faces
 from .errors import DeviceError, OptionError, ShapeError
 from .hand import Hand
@@ -286,7 +286,7 @@ class _Loss:
     def __init__(self, hand: Hand, obj: ObjectMesh, recipe: Recipe, stage: Stage, points: int, device: str) -> None:
         skin = surface_points(hand, stage.density * points, links=grasping_links(hand), device=device)
         self.model = hand_model(_independent(hand), skin, device)
-        self.mesh = DeviceMesh(obj, device, phong_alpha=recipe.phong_alpha)
+        self.mesh = smooth_mesh(obj, recipe, device)
         self.object_point = object_points(obj, stage.object_points)
         self.recipe, self.stage = recipe, stage
         self.batches: OrderedDict[int, _Batch] = OrderedDict()

@@ -1,0 +1,51 @@
+"""Adding up what several terms of the loss say about the same points."""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.kernel
+def add_point_gradients(
+    # In:
+    direct: wp.array2d[wp.vec3],
+    through_distance: wp.array2d[wp.vec3],
+    # Options:
+    weight: float,
+    # Out:
+    point_gradient_out: wp.array2d[wp.vec3],
+):
+    """Add weight * (direct + through_distance) to the gradient of each point.
+
+    Launch: dim = (grasp, point).
+
+    Args:
+        direct: Derivative of a term with respect to the points [1/m], shape [grasp, point].
+        through_distance: The part of it that comes through the signed distance [1/m], shape [grasp, point].
+        weight: Of the term.
+        point_gradient_out: Increased, shape [grasp, point].
+    """
+    grasp, point = wp.tid()
+    point_gradient_out[grasp, point] += weight * (direct[grasp, point] + through_distance[grasp, point])
+
+
+@wp.kernel
+def weigh(
+    # In:
+    loss: wp.array2d[float],
+    # Options:
+    weight: float,
+    # Out:
+    loss_out: wp.array2d[float],
+):
+    """Weight times a term.
+
+    Launch: dim = (grasp, part).
+
+    Args:
+        loss: Parts of a term, shape [grasp, part].
+        weight: Of the term.
+        loss_out: Overwritten, shape [grasp, part].
+    """
+    grasp, part = wp.tid()
+    loss_out[grasp, part] = weight * loss[grasp, part]
