@@ -24,6 +24,7 @@ GEOMETRY_KEYS = {
     "penetration_depth_m",
     "self_penetration_depth_m",
     "links_in_contact_2mm",
+    "wrench_residual_mu02",
     "finger_distance_mean_cap10mm_m",
     "contact_consistency_cap10mm_m",
 }
@@ -68,11 +69,12 @@ def test_poses_labels_and_input_stay_as_they_are(evaluated, grasps):
     assert evaluated.hand is grasps.hand
 
 
-def test_it_measures_what_synthesis_measured(evaluated, grasps):
-    """With four times the points, depths can only be found deeper, and not by much."""
-    for key in ("penetration_depth_m", "self_penetration_depth_m"):
-        np.testing.assert_allclose(evaluated.metrics[key], grasps.metrics[key], atol=1e-3)
-    assert (evaluated.metrics["links_in_contact_2mm"] >= grasps.metrics["links_in_contact_2mm"]).all()
+def test_a_key_means_one_measurement(evaluated, grasps):
+    """What synthesis labelled by comes out the same; with four times the points depths are found deeper, if at all."""
+    for key in ("penetration_depth_m", "self_penetration_depth_m", "links_in_contact_2mm", "wrench_residual_mu02"):
+        np.testing.assert_array_equal(evaluated.metrics[key], grasps.metrics[key])
+    finer = np.maximum(evaluated.metrics["hand_in_object_depth_m"], evaluated.metrics["object_in_hand_depth_m"])
+    np.testing.assert_allclose(evaluated.metrics["penetration_depth_m"], finer, atol=3e-4)
 
 
 def test_areas_rise_with_the_threshold(evaluated):

@@ -13,13 +13,13 @@ import warp as wp
 from random_hand import random_hand, random_shape, unit
 
 import warpgrasp
-from warpgrasp import collision, geometry
+from warpgrasp import collision, geometry, rotation
+from warpgrasp import volume as volumes
 from warpgrasp.geometry import (
     THRESHOLDS,
     contact_area,
     contact_consistency,
     finger_distance,
-    intersection_volume,
     links_in_contact,
     measure_geometry,
 )
@@ -27,6 +27,7 @@ from warpgrasp.hand import Finger, Hand, Link, Palm, Shape
 from warpgrasp.kernels import geometry as kernels
 from warpgrasp.mesh import ObjectMesh, load_object
 from warpgrasp.pose import Pose
+from warpgrasp.volume import intersection_volume
 
 UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0])
 
@@ -289,9 +290,9 @@ def test_chunks_and_batches_do_not_matter(rng, device, monkeypatch):
     hand, pose = scattered(rng, 5)
     obj = round_object(0.04, 3)
     whole = intersection_volume(hand, obj, pose, device=device)
-    monkeypatch.setattr(geometry, "CELLS_AT_ONCE", 777)
-    monkeypatch.setattr(geometry, "CPU_BATCH", 2)
-    monkeypatch.setattr(geometry, "GPU_BATCH", 2)
+    monkeypatch.setattr(volumes, "CELLS_AT_ONCE", 777)
+    monkeypatch.setattr(volumes, "CPU_BATCH", 2)
+    monkeypatch.setattr(volumes, "GPU_BATCH", 2)
     np.testing.assert_array_equal(intersection_volume(hand, obj, pose, voxel_size=0.001, device=device), whole)
     assert (whole > 0.0).all()
 
@@ -300,10 +301,10 @@ def test_chunks_and_batches_do_not_matter(rng, device, monkeypatch):
 def test_voxels_classified_beforehand_are_the_same(voxel_size, rng, device, monkeypatch):
     hand, pose = scattered(rng, 5)
     obj = load_object(round_object(0.02, 3).trimesh().apply_translation((0.0123, -0.004, 0.0007)))
-    monkeypatch.setattr(geometry, "GRID_VOXELS_PER_GRASP", 0)
+    monkeypatch.setattr(volumes, "GRID_VOXELS_PER_GRASP", 0)
     searched = intersection_volume(hand, obj, pose, voxel_size=voxel_size, device=device)
-    monkeypatch.setattr(geometry, "GRID_VOXELS_PER_GRASP", 10**6)
-    monkeypatch.setattr(geometry, "CELLS_AT_ONCE", 9999)
+    monkeypatch.setattr(volumes, "GRID_VOXELS_PER_GRASP", 10**6)
+    monkeypatch.setattr(volumes, "CELLS_AT_ONCE", 9999)
     np.testing.assert_array_equal(intersection_volume(hand, obj, pose, voxel_size=voxel_size, device=device), searched)
     assert searched.max() > 0.0
 
@@ -382,6 +383,66 @@ def test_nearest_points_match_numpy(rng, device):
     on_surface = trimesh.proximity.closest_point(obj.trimesh(), position)[1]
     np.testing.assert_allclose(on_surface, 0.0, atol=1e-6)
     assert ((normal * -position).sum(axis=1) > 0.8 * np.linalg.norm(position, axis=1)).all(), "into the ball"
+
+
+def test_patches_are_the_nearest_point_and_others_far_from_it(rng, device):
+    hand, pose = scattered(rng, 4)
+    obj = round_object(0.03, 2)
+    found = measure_geometry(hand, obj, pose, hand_points=1000, patch_points=3, device=device)
+    there = np.isfinite(found.patch_position[..., 0])
+    touching = found.contact_distance <= geometry.CONTACT_DISTANCE
+    np.testing.assert_array_equal(there.any(axis=2), touching)
+    assert there.all(axis=2).sum() > 5
+    np.testing.assert_allclose(found.patch_position[:, :, 0][touching], found.contact_position[touching], atol=1e-7)
+    np.testing.assert_allclose(found.patch_normal[:, :, 0][touching], found.contact_normal[touching], atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found.patch_normal[there], axis=1), 1.0, rtol=1e-12)
+    on_surface = trimesh.proximity.closest_point(obj.trimesh(), found.patch_position[there])[1]
+    np.testing.assert_allclose(on_surface, 0.0, atol=1e-6)
+    whole = measure_geometry(hand, obj, pose, hand_points=1000, patch_points=1000, device=device)
+    for grasp, link in np.argwhere(there.all(axis=2)):
+        every = whole.patch_position[grasp, link]
+        every = every[np.isfinite(every[:, 0])]
+        first, second, third = found.patch_position[grasp, link]
+        apart = np.linalg.norm(every - first, axis=1)
+        assert np.linalg.norm(second - first) == pytest.approx(apart.max(), abs=1e-9)
+        apart = np.minimum(apart, np.linalg.norm(every - second, axis=1))
+        nearest = min(np.linalg.norm(third - first), np.linalg.norm(third - second))
+        assert nearest == pytest.approx(apart.max(), abs=1e-9)
+
+
+def test_in_a_mirror_everything_is_the_same(rng, device):
+    """A right hand about an object, and the left one about the mirrored object: other points, equal values."""
+    right, left = warpgrasp.load_hand("shadow"), warpgrasp.load_hand("shadow_left")
+    flip = np.array([-1.0, 1.0, 1.0])
+    mesh = trimesh.creation.cylinder(radius=0.03, height=0.12, sections=48).apply_translation((0.004, 0.0, 0.01))
+    mirrored = trimesh.Trimesh(mesh.vertices * flip, mesh.faces[:, ::-1], process=False)
+    turn = np.array([unit(rng, 4) for _ in range(4)])
+    bent = right.clamp(right.open_position + 0.1)[None].repeat(4, axis=0)
+    frames = rotation.matrix_from_quaternion(turn)
+    # the palm faces the object from a few centimetres away, each time from another side
+    palm = right.link_transforms(bent[0])[right.palm.link]
+    face = palm[:3, :3] @ right.palm.normal
+    place = palm[:3, :3] @ right.palm.position + palm[:3, 3] + 0.03 * face
+    position = -np.einsum("nij,j->ni", frames, place)
+    here = Pose(position, turn, bent)
+    flipped = rotation.quaternion_from_matrix(np.diag(flip) @ frames @ np.diag(flip))
+    there = Pose(position * flip, flipped, bent)
+    one = measure_geometry(right, load_object(mesh), here, patch_points=4, device=device)
+    other = measure_geometry(left, load_object(mirrored), there, patch_points=4, device=device)
+    assert one.hand_in_object_depth.max() > 0.002
+    assert (one.contact_distance < 0.01).sum() > 20
+    # within 2 mm a few hundred points make up the area
+    np.testing.assert_allclose(one.contact_area[:, 2:], other.contact_area[:, 2:], rtol=0.04, atol=1e-4)
+    # points are 2 mm apart, and depths of a pierced object have a ridge along its middle
+    for name in ("hand_in_object_depth", "object_in_hand_depth", "self_penetration_depth"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=0.03, atol=4e-4, err_msg=name)
+    near = np.abs(one.contact_distance) < 0.01
+    np.testing.assert_allclose(one.contact_distance[near], other.contact_distance[near], atol=9e-4)
+    volume = intersection_volume(right, load_object(mesh), here, device=device)
+    assert volume.max() > 1e-6
+    np.testing.assert_allclose(
+        volume, intersection_volume(left, load_object(mirrored), there, device=device), rtol=0.02, atol=1e-8
+    )
 
 
 def test_a_link_out_of_reach_has_no_distance(device):

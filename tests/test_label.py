@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import reference_metrics as reference
 import trimesh
 from scipy.optimize import linprog
 
 from warpgrasp.distance import DeviceMesh
 from warpgrasp.hand_file import load_hand
-from warpgrasp.label import Limits, friction_edges, measure, reasons, wrench_residual
+from warpgrasp.label import Limits, measure, reasons, wrench_residual
 from warpgrasp.mesh import load_object
-from warpgrasp.model import hand_model
 from warpgrasp.pose import Pose
-from warpgrasp.surface import surface_points
+from warpgrasp.wrench import tangents
 
 GOOD = {
     "loss": 1.0,
@@ -26,9 +26,12 @@ GOOD = {
 
 
 def residual(position, normal, **options):
-    return wrench_residual(
-        np.array(position, float), np.array(normal, float), center=np.zeros(3), torque_length=0.05, **options
-    )
+    """Of one grasp, behind another with fewer contacts."""
+    contacts = np.full((2, 2, len(position) + 1, 3), np.nan)
+    contacts[0, 1, 1:], contacts[1, 1, 1:] = position, normal
+    both = wrench_residual(*contacts, center=np.zeros(3), torque_length=0.05, **options)
+    assert both[0] == 1.0
+    return both[1]
 
 
 def test_a_pinch_resists_along_its_axis_only():
@@ -67,9 +70,15 @@ def test_zero_residual_means_that_a_linear_program_is_feasible(rng):
         normal /= np.linalg.norm(normal, axis=1, keepdims=True)
         position = -0.03 * normal + rng.normal(size=(5, 3)) * 0.003
         value = residual(position, normal, friction_coefficient=0.5)
-        force = friction_edges(normal, 0.5, 8)
-        torque = np.cross(position[:, None], force) / 0.05
-        columns = np.concatenate([force, torque], axis=-1).reshape(-1, 6).T
+        columns = reference.wrenches(
+            position,
+            normal,
+            friction_coefficient=0.5,
+            edge_count=8,
+            torque_length=0.05,
+            center=np.zeros(3),
+            tangent=tangents(normal)[0],
+        ).T
         equations = np.vstack([columns, np.ones(columns.shape[1])])
         feasible = all(
             linprog(np.zeros(columns.shape[1]), A_eq=equations, b_eq=[*push, 0, 0, 0, 1]).status == 0
@@ -79,14 +88,6 @@ def test_zero_residual_means_that_a_linear_program_is_feasible(rng):
             assert (value < 1e-5) == feasible
             seen.add(feasible)
     assert seen == {True, False}
-
-
-def test_friction_edges_lie_on_the_cone(rng):
-    normal = rng.normal(size=(7, 3))
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    edge = friction_edges(normal, 0.3, 8)
-    np.testing.assert_allclose((edge * normal[:, None]).sum(-1), 1.0)
-    np.testing.assert_allclose(np.linalg.norm(edge - normal[:, None], axis=-1), 0.3)
 
 
 @pytest.mark.parametrize(
@@ -120,11 +121,9 @@ def test_measured_depths_are_those_of_a_known_overlap(device):
     obj = load_object(ball)
     flat = hand.clamp(np.zeros(len(hand.joints)))
     pose = Pose(np.zeros((1, 3)), np.array([[1.0, 0, 0, 0]]), flat[None])
-    model = hand_model(hand, surface_points(hand, 4096, even=False, device=device), device)
-    measurement = measure(model, DeviceMesh(obj, device), obj.vertices, pose)
-    assert measurement.penetration_depth[0] == pytest.approx(0.003, abs=2e-4)
-    # The hand's points are 5 mm apart, so the deepest one can miss the ball's lowest point a little.
-    assert measurement.link_distance[0, 0] == pytest.approx(-0.003, abs=5e-4)
-    assert measurement.contact_normal[0, 0, 0] == pytest.approx(hand.palm.normal, abs=0.2)
-    assert measurement.self_penetration_depth[0] < 1e-6
-    assert measurement.links_in_contact()[0] == 1
+    measured = measure(hand, obj, pose, DeviceMesh(obj, device))
+    assert measured["penetration_depth_m"][0] == pytest.approx(0.003, abs=2e-4)
+    assert measured["self_penetration_depth_m"][0] < 1e-6
+    assert measured["links_in_contact_2mm"][0] == 1
+    # Four points on one link press the same way: nothing resists a push along the palm's normal.
+    assert measured["wrench_residual_mu02"][0] > 0.5

@@ -7,19 +7,20 @@ import dataclasses
 import numpy as np
 
 from . import device as devices
+from .distance import DeviceMesh
 from .geometry import (
     THRESHOLDS,
     Geometry,
     contact_consistency,
     finger_distance,
-    intersection_volume,
-    links_in_contact,
     measure_geometry,
 )
 from .hand import Hand
+from .label import measure
 from .mesh import ObjectMesh
 from .pose import Pose
 from .result import Grasps
+from .volume import intersection_volume
 
 CONTACT_REACH = 0.005
 """Distance within which a link's nearest point is a contact of the analytic metrics [m]."""
@@ -34,8 +35,9 @@ FRICTION_COEFFICIENT, EDGE_COUNT = 0.5, 8
 def evaluate(grasps: Grasps, *, device: str | None = None) -> Grasps:
     """Measure the grasp phase of every grasp; see docs/evaluate.md for every key.
 
-    Poses, order, ``valid`` and ``reason`` stay as they are. A key that is there already is measured anew, with more
-    points than synthesis takes. A grasp whose pose is not finite gets NaN, and 0 for links in contact.
+    Poses, order, ``valid`` and ``reason`` stay as they are. What synthesis labels by is measured as synthesis does it,
+    so those keys come out the same; all other geometry with four times the points. A grasp whose pose is not finite
+    gets NaN, and 0 for links in contact.
 
     Args:
         grasps: Grasps of one object by one hand; they are not changed.
@@ -64,16 +66,14 @@ def threshold_name(threshold: float) -> str:
 
 
 def _measure(hand: Hand, obj: ObjectMesh, pose: Pose, device: str | None) -> dict[str, np.ndarray]:
-    geometry = measure_geometry(hand, obj, pose, device=device)
-    metrics = _areas(geometry) | _analytic(geometry, obj, device)
+    mesh = DeviceMesh(obj, devices.choose(device))
+    geometry = measure_geometry(hand, obj, pose, mesh=mesh)
+    metrics = measure(hand, obj, pose, mesh) | _areas(geometry) | _analytic(geometry, obj, device)
     fingers = finger_distance(geometry.contact_distance, hand.fingers)
     return metrics | {
         "intersection_volume_1mm_m3": intersection_volume(hand, obj, pose, device=device),
         "hand_in_object_depth_m": geometry.hand_in_object_depth,
         "object_in_hand_depth_m": geometry.object_in_hand_depth,
-        "penetration_depth_m": np.maximum(geometry.hand_in_object_depth, geometry.object_in_hand_depth),
-        "self_penetration_depth_m": geometry.self_penetration_depth,
-        "links_in_contact_2mm": links_in_contact(geometry.contact_distance),
         "finger_distance_mean_cap10mm_m": _mean_distance(fingers),
         "contact_consistency_cap10mm_m": contact_consistency(geometry.contact_distance, hand.fingers),
     }

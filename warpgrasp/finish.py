@@ -7,16 +7,16 @@ import numpy as np
 from . import hands
 from .distance import DeviceMesh
 from .hand import Hand
-from .label import Limits, measure, reasons, residuals
+from .label import Limits, measure, reasons
 from .mesh import ObjectMesh
 from .model import HandModel, hand_model
 from .phases import pregrasp, squeeze
 from .pose import Pose
 from .result import Grasps
-from .surface import object_points, surface_points
+from .surface import surface_points
 
 CHECK_POINTS = 4096
-"""Points of the hand, and of the object, that the labels are measured with."""
+"""Points of the hand that the pregrasp's clearance is measured with."""
 
 
 def check_model(hand: Hand, device: str) -> HandModel:
@@ -47,15 +47,7 @@ def finish(
     """
     hand = check.hand
     before, clearance = pregrasp(check, mesh, grasp)
-    measurement = measure(check, mesh, object_points(obj, CHECK_POINTS), grasp)
-    metrics = {
-        "penetration_depth_m": measurement.penetration_depth,
-        "self_penetration_depth_m": measurement.self_penetration_depth,
-        "links_in_contact_2mm": measurement.links_in_contact(),
-        "wrench_residual_mu02": residuals(measurement, obj),
-        "pregrasp_clearance_m": clearance,
-        "loss": loss,
-    }
+    metrics = measure(hand, obj, grasp, mesh) | {"pregrasp_clearance_m": clearance, "loss": loss}
     reason = reasons(hand, metrics, limits or Limits())
     grasps = Grasps(
         joint_names=hand.joint_names,

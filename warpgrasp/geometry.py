@@ -1,24 +1,25 @@
-"""Geometry of grasps: contact area, shared volume, penetration both ways, links in contact, contact consistency."""
+"""Geometry of grasps: contact area, penetration both ways, links in contact, contact consistency."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import warp as wp
 
-from . import collision, rotation
+from . import collision
 from . import device as devices
 from .distance import FAR_DISTANCE, DeviceMesh, evaluate_signed_distance, find_closest_faces
 from .errors import OptionError, ShapeError
-from .hand import Finger, Hand, Shape
+from .hand import Finger, Hand
+from .hand_solid import HandSolid
 from .kernels import geometry as kernels
 from .kernels import kinematics
 from .mesh import ObjectMesh
 from .pose import Pose
-from .surface import SurfacePoints, sample_triangles, surface_points
+from .surface import SurfacePoints, farthest_points, sample_triangles, surface_points
 
 THRESHOLDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.007, 0.010)
 """Distances up to which a point of the hand's skin touches, for the curve of contact areas [m]."""
@@ -35,24 +36,8 @@ HAND_POINTS = 16384
 OBJECT_POINTS = 8192
 """Points on the object's surface that are looked for in the hand; as many of its vertices come on top."""
 
-VOXEL_SIZE = 0.001
-"""Side of the voxels that the shared volume is counted in [m]."""
-
 CPU_BATCH, GPU_BATCH = 64, 1024
 """Grasps that are measured at once; each takes about 2 MB."""
-
-CELLS_AT_ONCE = 1 << 21
-"""Voxels of shapes that are looked at in one launch; each takes up to 60 bytes."""
-
-GRID_VOXELS_PER_GRASP = 20_000
-"""The object's voxels are classified once for all grasps where there are at most that many per grasp: a hand in the
-object's box covers a few times as many."""
-
-CUBE = 8
-"""Voxels along the side of the cubes that are looked at first; inside most of them there is no surface."""
-
-GRID_LIMIT = 1 << 26
-"""Most voxels that are classified beforehand; one byte each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +68,13 @@ class Geometry:
     contact_normal: np.ndarray
     """Unit normal there, into the object, shape (N, L, 3)."""
 
+    patch_position: np.ndarray
+    """The object's surface next to points of each link within ``CONTACT_DISTANCE``: the nearest and others far from
+    it, NaN where there are fewer; object frame [m], shape (N, L, patch point, 3)."""
+
+    patch_normal: np.ndarray
+    """Unit normals there, into the object, shape (N, L, patch point, 3)."""
+
 
 def measure_geometry(
     hand: Hand,
@@ -92,6 +84,8 @@ def measure_geometry(
     thresholds: Sequence[float] = THRESHOLDS,
     hand_points: int = HAND_POINTS,
     object_points: int = OBJECT_POINTS,
+    patch_points: int = 0,
+    mesh: DeviceMesh | None = None,
     device: str | None = None,
 ) -> Geometry:
     """Measure N poses of a hand about an object.
@@ -106,6 +100,8 @@ def measure_geometry(
         thresholds: Distances for the contact areas [m], not negative.
         hand_points: Points on the hand's skin, by area.
         object_points: Points on the object, by area; as many of its vertices come on top.
+        patch_points: Most contacts on one link in ``patch_position``; none where omitted.
+        mesh: The object on its device, where it is there already; ``device`` is ignored then.
         device: Warp device; the first GPU when omitted, the CPU where there is none.
 
     Returns:
@@ -117,46 +113,16 @@ def measure_geometry(
         DeviceError: There is no such device.
     """
     _require_lengths(thresholds=thresholds)
-    target = devices.choose(device)
+    target = devices.choose(device) if mesh is None else mesh.device
     skin = _Skin(hand, surface_points(hand, hand_points, even=False, device=target), target)
-    mesh = DeviceMesh(obj, target)
+    mesh = mesh or DeviceMesh(obj, target)
     reach = _reach(obj, max([*thresholds, CONSISTENCY_CAP]))
     probe = object_surface(obj, object_points)
     limit = wp.array(np.asarray(thresholds, np.float32), dtype=float, device=target)
     size = CPU_BATCH if target == "cpu" else GPU_BATCH
     starts = range(0, max(len(pose), 1), size)
-    parts = [_measure_batch(skin, mesh, pose[a : a + size], probe, limit, reach) for a in starts]
+    parts = [_measure_batch(skin, mesh, pose[a : a + size], probe, limit, reach, patch_points) for a in starts]
     return Geometry(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Geometry)))
-
-
-def intersection_volume(
-    hand: Hand, obj: ObjectMesh, pose: Pose, *, voxel_size: float = VOXEL_SIZE, device: str | None = None
-) -> np.ndarray:
-    """Volume that is inside both hand and object [m³], shape (N,).
-
-    Counts the centres of a grid of voxels, aligned with the axes of the object frame, that are inside a shape of the
-    hand and inside the object; once where shapes overlap. Volumes, not surface shells: a voxel deep inside counts.
-
-    Args:
-        hand: The hand; meshes count as convex polytopes.
-        obj: The object; open ones count as what their winding number encloses.
-        pose: Wrist (in the object frame) and joints of each hand, all finite.
-        voxel_size: Side of a voxel [m]. Time grows with its inverse cube.
-        device: Warp device; the first GPU when omitted, the CPU where there is none.
-
-    Raises:
-        OptionError: ``voxel_size`` is not in [0.05 mm, 10 mm].
-        DeviceError: There is no such device.
-    """
-    if not 5.0e-5 <= voxel_size <= 0.01:
-        raise OptionError(f"voxel_size must be in [5e-05, 0.01] [m], got {voxel_size}")
-    target = devices.choose(device)
-    solid, mesh = _Solid(hand, target), DeviceMesh(obj, target)
-    size = CPU_BATCH if target == "cpu" else GPU_BATCH
-    starts = range(0, max(len(pose), 1), size)
-    grid = _Grid.of(mesh, voxel_size, min(GRID_VOXELS_PER_GRASP * len(pose), GRID_LIMIT))
-    count = np.concatenate([_shared_voxels(solid, grid, pose[a : a + size]) for a in starts])
-    return count * voxel_size**3
 
 
 def contact_area(
@@ -247,29 +213,7 @@ def object_surface(obj: ObjectMesh, count: int) -> np.ndarray:
     return np.concatenate([by_area, obj.vertices[chosen]])
 
 
-class _Solid:
-    """The hand's shapes on a device, with the box around each."""
-
-    def __init__(self, hand: Hand, device: str) -> None:
-        self.hand, self.device = hand, device
-        self.shapes = collision.pack([part.shapes for part in hand.links], device)
-        shapes = [shape for part in hand.links for shape in part.shapes]
-        link = [link for link, part in enumerate(hand.links) for _ in part.shapes]
-        boxes = np.array([_box(shape) for shape in shapes], np.float32).reshape(-1, 2, 3)
-        self.shape_count = len(shapes)
-        self.shape_link = wp.array(np.array(link, np.int32), dtype=int, device=device)
-        self.center = wp.array(boxes[:, 0].copy(), dtype=wp.vec3, device=device)
-        self.half_extents = wp.array(boxes[:, 1].copy(), dtype=wp.vec3, device=device)
-
-    def place(self, pose: Pose) -> wp.array:
-        """Links in the object frame, transform, shape [grasp, link]."""
-        joints = np.asarray(pose.joint_position, float)
-        wrist = rotation.matrix(pose.wrist_position, pose.wrist_quaternion)
-        links = wrist[:, None] @ self.hand.link_transforms(joints)
-        return devices.transforms_from_matrices(links, self.device)
-
-
-class _Skin(_Solid):
+class _Skin(HandSolid):
     """The hand with points on its skin."""
 
     def __init__(self, hand: Hand, points: SurfacePoints, device: str) -> None:
@@ -303,29 +247,19 @@ def _put_onto_shapes(shapes: collision.CollisionShapes, point_link: wp.array, po
     )
 
 
-def _box(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and half sides of the box around a shape, in its own frame [m]."""
-    match shape.kind:
-        case "box":
-            return np.zeros(3), shape.size
-        case "sphere":
-            return np.zeros(3), np.full(3, shape.size[0])
-        case "capsule":
-            return np.zeros(3), np.array([shape.size[0], shape.size[0], shape.size[0] + shape.size[1]])
-        case "cylinder":
-            return np.zeros(3), np.array([shape.size[0], shape.size[0], shape.size[1]])
-    assert shape.vertices is not None
-    low, high = shape.vertices.min(axis=0), shape.vertices.max(axis=0)
-    return 0.5 * (low + high), 0.5 * (high - low)
-
-
 def _reach(obj: ObjectMesh, distance: float) -> float:
     """How far to look for a face: as far as any contact, or any point inside the object, can be from one [m]."""
     return min(max(1.001 * distance, 0.501 * float(obj.extents.min())) + 1e-6, FAR_DISTANCE)
 
 
 def _measure_batch(
-    skin: _Skin, mesh: DeviceMesh, pose: Pose, probe: np.ndarray, thresholds: wp.array, reach: float
+    skin: _Skin,
+    mesh: DeviceMesh,
+    pose: Pose,
+    probe: np.ndarray,
+    thresholds: wp.array,
+    reach: float,
+    patch_points: int,
 ) -> Geometry:
     links = skin.place(pose)
     per_point = (len(pose), skin.point_link.shape[0])
@@ -337,9 +271,10 @@ def _measure_batch(
         outputs=[points],
         device=skin.device,
     )
-    distance, gradient = _signed_distance(mesh, points, reach)
+    distance, gradient = signed_distances(mesh, points, reach)
     band, inside_counted = _contact_areas(distance, skin.area, thresholds)
     contact_distance, position, normal = _nearest_points(skin, distance, gradient, points)
+    patch = _patches(skin, distance, gradient, points, contact_distance, patch_points)
     per_probe = (len(pose), len(probe))
     probes = wp.array(np.broadcast_to(probe.astype(np.float32), (*per_probe, 3)), dtype=wp.vec3, device=skin.device)
     nobody = wp.full(len(probe), len(skin.hand.links), dtype=int, device=skin.device)
@@ -352,10 +287,12 @@ def _measure_batch(
         contact_distance=contact_distance,
         contact_position=position,
         contact_normal=normal,
+        patch_position=patch[0],
+        patch_normal=patch[1],
     )
 
 
-def _signed_distance(mesh: DeviceMesh, points: wp.array, reach: float) -> tuple[wp.array, wp.array]:
+def signed_distances(mesh: DeviceMesh, points: wp.array, reach: float) -> tuple[wp.array, wp.array]:
     """Signed distances of points [grasp, point] and their gradients."""
     face = _empty(points.shape, int, mesh.device)
     distance = _empty(points.shape, float, mesh.device)
@@ -396,6 +333,32 @@ def _nearest_points(
     return np.where(found < FAR_DISTANCE, found, np.inf), position.numpy().astype(float), normal.numpy().astype(float)
 
 
+def _patches(
+    skin: _Skin, distance: wp.array, gradient: wp.array, points: wp.array, nearest: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points of the object's surface that each link touches and the normals into it, up to ``count`` on each link.
+
+    The nearest point and others far from it among those that touch: a face holds against twist, a point does not.
+    """
+    position = np.full((*nearest.shape, count, 3), np.nan)
+    normal = np.full_like(position, np.nan)
+    if count == 0:
+        return position, normal
+    begin = skin.link_begin.numpy()
+    depth, outward, place = (array.numpy() for array in (distance, gradient, points))
+    for grasp, link in np.argwhere(nearest <= CONTACT_DISTANCE):
+        part = slice(begin[link], begin[link + 1])
+        touching = begin[link] + np.flatnonzero(depth[grasp, part] <= CONTACT_DISTANCE)
+        along = outward[grasp, touching].astype(float)
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
+        there = place[grasp, touching] - depth[grasp, touching, None] * along
+        first = int(depth[grasp, touching].argmin())
+        chosen = farthest_points(there, min(count, len(there)), first=first)
+        position[grasp, link, : len(chosen)] = there[chosen]
+        normal[grasp, link, : len(chosen)] = -along[chosen]
+    return position, normal
+
+
 def _depth(distance: wp.array) -> np.ndarray:
     """Minus the least distance of each row, at least 0 [m], shape (N,)."""
     least = _empty(distance.shape[0], float, distance.device)
@@ -412,138 +375,6 @@ def _link_distance(skin: _Skin, links: wp.array, points: wp.array, owner: wp.arr
     collision.place_spheres(skin.shapes, links, sphere)
     collision.find_deepest_link(skin.shapes, skin.may_touch, links, sphere, points, owner, link, distance, gradient)
     return distance
-
-
-class _Grid:
-    """The grid of voxels about an object: it says how many of some voxels are inside."""
-
-    def __init__(self, mesh: DeviceMesh, voxel_size: float) -> None:
-        self.mesh, self.voxel_size = mesh, voxel_size
-        low, high = (np.array(list(corner)) / voxel_size - 0.5 for corner in (mesh.lower, mesh.upper))
-        # one voxel more on each side: no rounding of the corners leaves one out
-        self.first = np.ceil(low).astype(int) - 1
-        self.extent = np.maximum(np.floor(high).astype(int) - self.first + 2, 0)
-        self.inside: wp.array | None = None
-
-    @classmethod
-    def of(cls, mesh: DeviceMesh, voxel_size: float, limit: int) -> _Grid:
-        """The grid, every voxel classified beforehand where there are no more than ``limit``."""
-        grid = cls(mesh, voxel_size)
-        if grid.extent.prod() <= limit:
-            grid.inside = grid.classify()
-        return grid
-
-    def classify(self) -> wp.array:
-        """1 for voxels whose centres are inside, uint8, shape [voxel].
-
-        A voxel without a surface near it is inside if the cube around it is: nothing lies between the two centres.
-        Where the winding number decides, inside and outside can meet without a surface, so each voxel is searched.
-        """
-        if self.mesh.sign_method != "normal":
-            return self._mark(self.extent, 1, FAR_DISTANCE, None)
-        cubes = self._mark(-(-self.extent // CUBE), CUBE, FAR_DISTANCE, None)
-        half_diagonal = 0.5 * np.sqrt(3.0) * CUBE * self.voxel_size
-        return self._mark(self.extent, 1, float(half_diagonal), cubes)
-
-    def _mark(self, extent: np.ndarray, stride: int, reach: float, cubes: wp.array | None) -> wp.array:
-        """1 for cubes of ``stride`` voxels whose centres are inside, uint8, shape [cube]."""
-        total, device = int(extent.prod()), self.mesh.device
-        inside = _empty(total, wp.uint8, device)
-        first, shape, parent = (wp.vec3i(*map(int, v)) for v in (self.first, extent, -(-extent // CUBE)))
-        for start in range(0, total, CELLS_AT_ONCE):
-            count = min(CELLS_AT_ONCE, total - start)
-            points = _empty((1, count), wp.vec3, device)
-            place = [first, shape, stride, start, self.voxel_size]
-            wp.launch(kernels.grid_centers, dim=count, inputs=place, outputs=[points], device=device)
-            distance, _ = _signed_distance(self.mesh, points, reach)
-            kernel, given = kernels.mark_inside, [distance]
-            if cubes is not None:
-                kernel = kernels.mark_near_or_like_cube
-                given = [distance, cubes, shape, parent, CUBE, start, FAR_DISTANCE]
-            wp.launch(kernel, dim=count, inputs=given, outputs=[inside[start : start + count]], device=device)
-        return inside
-
-    def count_inside(self, points: wp.array, grasp: wp.array, count_out: wp.array) -> None:
-        """Add the voxel centres [1, point] that are inside to the count of their grasps [point]."""
-        if self.inside is None:
-            kernel, given = kernels.count_inside, [_signed_distance(self.mesh, points, FAR_DISTANCE)[0], grasp]
-        else:
-            block = wp.vec3i(*map(int, self.first)), wp.vec3i(*map(int, self.extent))
-            kernel, given = kernels.count_marked, [self.inside, *block, points, grasp, self.voxel_size]
-        wp.launch(kernel, dim=grasp.shape[0], inputs=given, outputs=[count_out], device=self.mesh.device)
-
-
-def _shared_voxels(solid: _Solid, grid: _Grid, pose: Pose) -> np.ndarray:
-    """Voxel centres inside hand and object, shape (N,)."""
-    links = solid.place(pose)
-    count = wp.zeros(len(pose), dtype=int, device=solid.device)
-    first, extent = _voxel_boxes(solid, grid.mesh, links, grid.voxel_size)
-    cells = extent.numpy().astype(np.int64).reshape(-1, 3).prod(axis=1)
-    begin = np.concatenate([[0], np.cumsum(cells)])
-    device_begin = wp.array(begin, dtype=wp.int64, device=solid.device)
-    for start in range(0, int(begin[-1]), CELLS_AT_ONCE):
-        dim = min(CELLS_AT_ONCE, int(begin[-1]) - start)
-        points, grasp = _hand_voxels(solid, links, (first, extent, device_begin), start, dim, grid.voxel_size)
-        if len(grasp):
-            grid.count_inside(points, grasp, count)
-    return count.numpy()
-
-
-def _voxel_boxes(solid: _Solid, mesh: DeviceMesh, links: wp.array, voxel_size: float) -> tuple[wp.array, wp.array]:
-    shape = (links.shape[0], solid.shape_count)
-    first, extent = (_empty(shape, wp.vec3i, solid.device) for _ in range(2))
-    wp.launch(
-        kernels.voxel_boxes,
-        dim=shape,
-        inputs=[
-            solid.shape_link,
-            solid.shapes.transform,
-            solid.center,
-            solid.half_extents,
-            mesh.lower,
-            mesh.upper,
-            links,
-            voxel_size,
-        ],
-        outputs=[first, extent],
-        device=solid.device,
-    )
-    return first, extent
-
-
-def _hand_voxels(
-    solid: _Solid,
-    links: wp.array,
-    boxes: tuple[wp.array, wp.array, wp.array],
-    start: int,
-    dim: int,
-    voxel_size: float,
-) -> tuple[wp.array, wp.array]:
-    """Centres of voxels inside the hand [1, point], and the grasp of each [point]."""
-    found = wp.zeros(1, dtype=int, device=solid.device)
-    position = _empty((1, dim), wp.vec3, solid.device)
-    grasp = _empty(dim, int, solid.device)
-    shapes = solid.shapes
-    wp.launch(
-        kernels.hand_voxels,
-        dim=dim,
-        inputs=[
-            shapes.kind,
-            shapes.transform,
-            shapes.size,
-            shapes.plane_begin,
-            shapes.plane,
-            solid.shape_link,
-            links,
-            *boxes,
-            start,
-            voxel_size,
-        ],
-        outputs=[found, position, grasp],
-        device=solid.device,
-    )
-    count = int(found.numpy()[0])
-    return cast(wp.array, position[:, :count]), cast(wp.array, grasp[:count])
 
 
 def _empty(shape: int | tuple[int, ...], dtype: Any, device: Any) -> wp.array:
