@@ -28,6 +28,9 @@ CONTACT_REACH = 0.005
 Q1_CONTACT_REACH = 0.010
 """The same for DexGraspNet's Q1 [m]."""
 
+TIP_CONTACT_REACH = 0.005
+"""Distance within which a fingertip's nearest point is a contact of DexGraspBench's Q1, inside or outside [m]."""
+
 FRICTION_COEFFICIENT, EDGE_COUNT = 0.5, 8
 """Friction cones of the analytic metrics; part of their keys."""
 
@@ -68,7 +71,7 @@ def threshold_name(threshold: float) -> str:
 def _measure(hand: Hand, obj: ObjectMesh, pose: Pose, device: str | None) -> dict[str, np.ndarray]:
     mesh = DeviceMesh(obj, devices.choose(device))
     geometry = measure_geometry(hand, obj, pose, mesh=mesh)
-    metrics = measure(hand, obj, pose, mesh) | _areas(geometry) | _analytic(geometry, obj, device)
+    metrics = measure(hand, obj, pose, mesh) | _areas(geometry) | _analytic(hand, geometry, obj, device)
     fingers = finger_distance(geometry.contact_distance, hand.fingers)
     return metrics | {
         "intersection_volume_1mm_m3": intersection_volume(hand, obj, pose, device=device),
@@ -86,16 +89,18 @@ def _areas(geometry: Geometry) -> dict[str, np.ndarray]:
     return band | {f"contact_area_{name}_inside_counted_m2": inside[:, i] for i, name in enumerate(names)}
 
 
-def _analytic(geometry: Geometry, obj: ObjectMesh, device: str | None) -> dict[str, np.ndarray]:
+def _analytic(hand: Hand, geometry: Geometry, obj: ObjectMesh, device: str | None) -> dict[str, np.ndarray]:
     """Metrics of one contact per link that is near enough; torques about the centre of mass."""
     from . import metrics
 
     target = devices.choose(device)
     contacts = _contacts(geometry, CONTACT_REACH)
     scale = {"torque_length": torque_length(obj), "center": obj.center_of_mass}
+    circular = {"friction_coefficient": FRICTION_COEFFICIENT, "edge_count": 0, **scale}
     cones = {"friction_coefficient": FRICTION_COEFFICIENT, "edge_count": EDGE_COUNT, **scale}
     return {
         "epsilon_l1_mu05_edges8": metrics.epsilon_l1(*contacts, device=target, **cones),
+        "epsilon_l1_mu05_circular": metrics.epsilon_l1(*contacts, device=target, **circular),
         "epsilon_linf_mu05_edges8": metrics.epsilon_linf(*contacts, device=target, **cones),
         "wrench_volume_mu05_edges8": metrics.wrench_volume(*contacts, **cones),
         "min_weight_mu05_edges8": metrics.min_weight(*contacts, device=target, **cones),
@@ -103,6 +108,7 @@ def _analytic(geometry: Geometry, obj: ObjectMesh, device: str | None) -> dict[s
         "q1_dexgraspnet": metrics.q1(
             *_contacts(geometry, Q1_CONTACT_REACH), penetration_depth=geometry.object_in_hand_depth, device=target
         ),
+        "q1_dexgraspbench_tips_mu03": metrics.q1_dexgraspbench(*_tip_contacts(hand, geometry), device=target),
     }
 
 
@@ -117,6 +123,14 @@ def _contacts(geometry: Geometry, reach: float) -> tuple[np.ndarray, np.ndarray]
     position, normal = geometry.contact_position, geometry.contact_normal
     length = np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
     return np.where(near, position, np.nan), np.where(near, normal / length, np.nan)
+
+
+def _tip_contacts(hand: Hand, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """The contacts of the fingers' last links, no deeper than they may be away, both of shape (N, finger, 3)."""
+    tips = [finger.links[-1] for finger in hand.fingers]
+    shallow = (geometry.contact_distance[:, tips] >= -TIP_CONTACT_REACH)[..., None]
+    position, normal = (array[:, tips] for array in _contacts(geometry, TIP_CONTACT_REACH))
+    return np.where(shallow, position, np.nan), np.where(shallow, normal, np.nan)
 
 
 def _mean_distance(fingers: np.ndarray) -> np.ndarray:
