@@ -15,7 +15,7 @@ import pytest
 import trimesh
 from physics_grasps import closing, from_above, labelled, mirrored, panda_grip
 
-from warpgrasp.errors import FileFormatError, HandError, OptionError, WarpgraspError
+from warpgrasp.errors import DeviceError, FileFormatError, HandError, OptionError, WarpgraspError
 from warpgrasp.physics import scene, workers
 from warpgrasp.physics.object_model import OBJECT, object_shape
 from warpgrasp.physics.protocols import FC6, PROTOCOLS, find_protocol
@@ -143,6 +143,29 @@ def test_in_a_mirror_the_outcome_is_the_same():
     np.testing.assert_array_equal(pulls, other["variant_failed_pull"])
     for name in ("displacement_m", "rotation_rad", "squeeze_displacement_m", "grip_force_N", "penetration_m"):
         np.testing.assert_allclose(one[f"fc6_{name}"], other[f"variant_{name}"], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "seed"), [("allegro", 0), ("shadow", 1)])
+def test_mujoco_warp_agrees_with_mujoco(name, seed):
+    """On Warp's CPU device, in single precision; both labels occur."""
+    pytest.importorskip("mujoco_warp", reason="mujoco-warp is not installed")
+    grasps = closing(name, SPHERE, 12, seed=seed)[[0, 1, 2, 9]]
+    one, other = validate(grasps).metrics, validate(grasps, device="cpu").metrics
+    assert 0 < one["success_fc6"].sum() < len(grasps)
+    np.testing.assert_array_equal(one["success_fc6"], other["success_fc6"])
+    np.testing.assert_array_equal(one["fc6_penetration_m"], other["fc6_penetration_m"])
+    np.testing.assert_allclose(one["fc6_squeeze_displacement_m"], other["fc6_squeeze_displacement_m"], atol=1e-4)
+
+
+def test_a_device_needs_mujoco_warp_and_a_protocol_that_it_can_run(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco_warp", None)
+    with pytest.raises(WarpgraspError, match="needs mujoco-warp: pip install mujoco-warp"):
+        validate(panda_grip(), device="cpu")
+    with pytest.raises(OptionError, match="dgn6 does not run on a device"):
+        validate(panda_grip(), "dgn6", device="cpu")
+    with pytest.raises(DeviceError, match="no device named 'cuda:77'"):
+        validate(panda_grip(), device="cuda:77")
 
 
 @pytest.mark.parametrize("name", [*PROTOCOLS, "sd"])

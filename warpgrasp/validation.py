@@ -25,6 +25,7 @@ def validate(
     protocol: Protocol | str = "fc6",
     *,
     workers: int | None = None,
+    device: str | None = None,
     hand_mjcf: str | Path | None = None,
     couple_actuators: bool = False,
     shape: ObjectShape | None = None,
@@ -37,6 +38,8 @@ def validate(
         protocol: ``"fc6"`` (six pulls, no gravity), ``"dgn6"``, ``"gendex6"``, ``"sd_obman"``, ``"sd_2s"``, ``"lift"``,
             or settings of your own.
         workers: Processes; as many as there are cores to use, where omitted.
+        device: Warp device such as ``"cuda:0"``, on which mujoco-warp simulates all grasps at once. Where omitted,
+            MuJoCo does it in several processes.
         hand_mjcf: Your own MJCF of the same hand, simulated instead of what is written from the ``Hand``.
         couple_actuators: One motor for the joints that the hand's description pulls together, such as Shadow's J1
             and J2; otherwise every free joint has its own.
@@ -49,7 +52,8 @@ def validate(
         :class:`warpgrasp.physics.trial.Outcome`. ``info["physics"]["fc6"]`` keeps the settings.
 
     Raises:
-        OptionError: There is no such protocol, or ``workers`` is not a positive number.
+        OptionError: There is no such protocol, it does not run on a device, or ``workers`` is not a positive number.
+        DeviceError: There is no such device.
         FileFormatError: The hand is not the one that the grasps were made with.
         HandError: The hand cannot be driven, or ``hand_mjcf`` is of another hand.
     """
@@ -59,13 +63,21 @@ def validate(
     hand = _hand(grasps)
     shape = shape or object_shape(grasps.object)
     job = prepare(grasps, chosen, shape, hand_mjcf=hand_mjcf, couple_actuators=couple_actuators)
-    outcomes = judge(job, workers=workers, on_progress=on_progress)
+    if device is None:
+        outcomes, engine = judge(job, workers=workers, on_progress=on_progress), "mujoco"
+    else:
+        from .device import choose
+        from .physics import batch
+
+        device = choose(device)
+        outcomes, engine = batch.judge_batch(job, device=device, on_progress=on_progress), batch.engine(device)
     record = {
         **dataclasses.asdict(chosen),
         "hand": "written from the hand" if hand_mjcf is None else str(hand_mjcf),
         "couple_actuators": couple_actuators,
         "object": f"{len(shape.pieces)} convex pieces" if shape.pieces else shape.kind,
         "note": shape.note,
+        "engine": engine,
         "mujoco": mujoco().__version__,
         "warpgrasp": __version__,
     }

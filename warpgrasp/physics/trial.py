@@ -19,6 +19,7 @@ TOUCH = 0.002
 """Distance at which a link touches [m]."""
 
 DIVERGED = "the simulation diverged"
+AWAY = "the object moved away"
 
 FrameCallback = Callable[[Any], None]
 """Called with the ``mujoco.MjData`` between steps."""
@@ -119,13 +120,10 @@ class Trial:
             squeeze: Targets that press.
             settle_once: Whether the pulls share one closing; the outcome is the same, six times as fast.
         """
-        outcome = self._measure(grasp)
+        outcome = self.inspect(pregrasp, grasp)
+        if outcome.failure:
+            return outcome
         begin = pregrasp if self.protocol.close else grasp
-        into, among = self._depths(begin)
-        outcome = replace(outcome, start_penetration_m=max(into, among))
-        reason = self._prefilter(outcome, into, among)
-        if reason:
-            return replace(outcome, failure=reason)
         self._settle(begin, grasp, squeeze)
         displacement, rotation = self.displacement()
         outcome = replace(
@@ -136,9 +134,9 @@ class Trial:
             rotation_rad=rotation,
             grip_force_N=self._grip_force() if self.protocol.close else np.nan,
         )
-        if self.protocol.close and not self._in_place(displacement, rotation):
+        if self.protocol.close and not self.in_place(displacement, rotation):
             moved = np.isfinite(displacement + rotation)
-            lost = "the object moved away" if moved else DIVERGED
+            lost = AWAY if moved else DIVERGED
             return replace(outcome, failure=f"{lost} while the hand closed")
         if self.protocol.lift_height:
             return self._lift(outcome, squeeze)
@@ -152,6 +150,13 @@ class Trial:
             if outcome.failure:
                 return outcome
         return replace(outcome, success=True)
+
+    def inspect(self, pregrasp: HandPose, grasp: HandPose) -> Outcome:
+        """What there is to measure and to refuse before anything moves."""
+        outcome = self._measure(grasp)
+        into, among = self._depths(pregrasp if self.protocol.close else grasp)
+        outcome = replace(outcome, start_penetration_m=max(into, among))
+        return replace(outcome, failure=self._prefilter(outcome, into, among))
 
     def displacement(self) -> tuple[float, float]:
         """Distance [m] and angle [rad] of the object from where it was at the start."""
@@ -198,9 +203,9 @@ class Trial:
     def _target(self, pose: HandPose) -> None:
         """Set the root's target and the controls at which every actuator rests at the pose."""
         self.data.mocap_pos[0], self.data.mocap_quat[0] = pose.position, pose.quaternion
-        self.data.ctrl[:] = self._controls(pose.joints)
+        self.data.ctrl[:] = self.controls(pose.joints)
 
-    def _controls(self, joints: np.ndarray) -> np.ndarray:
+    def controls(self, joints: np.ndarray) -> np.ndarray:
         """Controls of zero force: -(bias0 + bias1 length) / gain, shape (actuator,)."""
         model = self.model
         if not model.nu:
@@ -265,13 +270,14 @@ class Trial:
         )
         if not np.isfinite(displacement + rotation):
             return outcome, DIVERGED
-        if self._in_place(displacement, rotation):
+        if self.in_place(displacement, rotation):
             return outcome, ""
         moved = displacement >= self.protocol.largest_displacement
         how = "moved too far" if moved else "turned too far"
         return replace(outcome, displacement_m=displacement, rotation_rad=rotation), how
 
-    def _in_place(self, displacement: float, rotation: float) -> bool:
+    def in_place(self, displacement: float, rotation: float) -> bool:
+        """Whether the object is within the protocol's limits, of a distance [m] and an angle [rad]."""
         if self.protocol.criterion != "pose":
             return bool(np.isfinite(displacement + rotation))
         return displacement < self.protocol.largest_displacement and rotation < self.protocol.largest_rotation
