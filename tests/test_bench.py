@@ -160,6 +160,7 @@ def test_what_changes_the_result_changes_the_cell(folder, tmp_path, counted):
         {"seed": 1},
         {"hands": ("panda",)},
         {"recipes": ("annealing",)},
+        {"recipes": ("default-without-finish",)},
         {"protocols": ("sd",)},
     ]
     for change in changes:

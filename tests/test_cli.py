@@ -104,6 +104,18 @@ def test_json_is_the_only_thing_on_stdout(box, tmp_path):
         assert report["reason"] == kept.reason[grasp]
 
 
+def test_terms_are_switched_off(box, tmp_path, capsys):
+    common = ["--without", "self-penetration", "finish", "--json", "--quiet", "--out"]
+    assert main(["synthesize", "barrett", box, *SMALL, *common, str(tmp_path / "one.npz")]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["recipe"] == "default-without-self-penetration-without-finish"
+    stages = warpgrasp.load_grasps(tmp_path / "one.npz").info["recipe"]["stages"]
+    assert [stage["self_weight"] for stage in stages] == [0.0]
+    written = ["synthesize", "barrett", box, *SMALL, "--recipe", document["recipe"], "--json"]
+    assert main(written) == 0
+    assert json.loads(capsys.readouterr().out)["grasps"] == document["grasps"], "the name means the same"
+
+
 def test_quiet_prints_nothing(box, capfd):
     assert main(["synthesize", "barrett", box, *SMALL, "--quiet"]) == 0
     assert capfd.readouterr() == ("", "")
@@ -276,6 +288,9 @@ def test_inspect_as_json(capsys):
         (["synthesize", "allegro", "missing.obj"], "missing.obj"),
         (["synthesize", "allegro", "BOX", "--scale", "1000"], "70 m long"),
         (["synthesize", "allegro", "BOX", "--recipe", "defualt"], "Did you mean 'default'?"),
+        (["synthesize", "allegro", "BOX", "--without", "penetraton"], "Did you mean 'penetration'? Terms: attraction,"),
+        (["synthesize", "allegro", "BOX", "--recipe", "default-without-leek"], "Did you mean 'leak'?"),
+        (["synthesize", "allegro", "BOX", "--without"], "argument --without: expected at least one argument"),
         (["synthesize", "allegro", "BOX", "--device", "cuda:99"], "no device named 'cuda:99'"),
         (["synthesize", "allegro", "BOX", "--out", "grasps.npy"], "ends in .npz"),
         (["synthesize", "allegro", "BOX", "--out", "nowhere/grasps.npz"], "the folder nowhere does not exist"),

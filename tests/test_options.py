@@ -30,7 +30,14 @@ def test_every_term_can_be_switched_off():
     off = ("attraction", "penetration", "self", "stability", "range", "limit")
     assert [getattr(stage, f"{name}_weight") for name in off] == [0.0] * 6
     assert (stage.dilation, stage.dynamics.leak, stage.dynamics.friction, chosen.phong_alpha) == (0.0, 0.0, 0.0, 0.0)
-    assert chosen.name.startswith("paper without attraction")
+    assert chosen.name.startswith("paper-without-attraction-without-")
+
+
+@pytest.mark.parametrize("terms", [(), ("leak",), ("self-penetration", "finish"), tuple(TERMS)], ids=len)
+def test_the_name_of_a_recipe_finds_it_again(terms):
+    chosen = RECIPES["paper"].without(*terms)
+    assert recipe(chosen.name) == chosen
+    assert (chosen == RECIPES["paper"]) == (not terms)
 
 
 def test_only_the_named_term_is_switched_off():
@@ -45,6 +52,10 @@ def test_unknown_names_are_refused_with_a_hint():
         RECIPES["paper"].without("dilaton")
     with pytest.raises(OptionError, match="Did you mean 'paper'"):
         recipe("papr")
+    with pytest.raises(OptionError, match="Did you mean 'paper'"):
+        recipe("papr-without-leak")
+    with pytest.raises(OptionError, match=r"no term named 'leek'\. Did you mean 'leak'"):
+        recipe("paper-without-range-without-leek")
 
 
 @pytest.mark.parametrize(

@@ -273,7 +273,7 @@ class Recipe:
         changed = self
         for term in terms:
             changed = _find("term", TERMS, term)(changed)
-        return replace(changed, name=" without ".join([self.name, *terms]))
+        return replace(changed, name=WITHOUT.join([self.name, *terms]))
 
 
 def _in_stages(**changes: float) -> Callable[[Recipe], Recipe]:
@@ -324,13 +324,18 @@ RECIPES = {
 is ``attraction``."""
 
 
+WITHOUT = "-without-"
+"""Between the names of a recipe and of terms that are switched off in it: ``default-without-balance``."""
+
+
 def recipe(name: str) -> Recipe:
-    """The recipe of that name.
+    """The recipe of that name: one of ``RECIPES``, or such as ``paper-without-range-without-leak``.
 
     Raises:
-        OptionError: There is none; the message lists those that exist.
+        OptionError: There is no such recipe or term; the message lists those that exist.
     """
-    return _find("recipe", RECIPES, name)
+    known, *terms = name.split(WITHOUT)
+    return _find("recipe", RECIPES, known).without(*terms)
 
 
 def _find(kind: str, known: dict[str, T], name: str) -> T:

@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("suite", metavar="SUITE", help="primitives, or with --objects: ycb, egad, normalized")
     add("--hands", nargs="+", required=True, metavar="HAND", help="bundled hands, or paths of .urdf or .xml files")
     recipes = ["default", "random-closing", "annealing"]
-    add("--recipes", nargs="+", default=recipes, metavar="RECIPE", help=f"(default: {' '.join(recipes)})")
+    ablation = "default-without-balance switches a term off"
+    add("--recipes", nargs="+", default=recipes, metavar="RECIPE", help=f"{ablation} (default: {' '.join(recipes)})")
     add("--count", type=positive_integer, default=16, help="grasps per object, hand and recipe (default: %(default)s)")
     add("--seed", type=natural_number, default=0, help="equal seeds give equal grasps (default: %(default)s)")
     add("--protocols", nargs="+", default=["fc6"], metavar="PROTOCOL", help="physics tests (default: fc6)")

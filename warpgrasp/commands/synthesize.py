@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--scale", type=positive_number, default=1.0, help="factor that makes the mesh metres: 0.001 for millimetres")
     add("--device", help="Warp device, such as cpu or cuda:0 (default: the first GPU, else the CPU)")
     add("--recipe", default="default", help="how grasps are found (default: %(default)s)")
+    add("--without", nargs="+", default=[], metavar="TERM", help="terms of the recipe's loss to switch off")
     add("--points", type=positive_integer, default=512, help="points on the hand's surface (default: %(default)s)")
     add("--iterations", type=positive_integer, help="gradient steps (default: the recipe's)")
     add("--valid-only", action="store_true", help="leave out grasps that failed a check")
@@ -51,8 +52,10 @@ def run(options: argparse.Namespace) -> None:
     start_warp()
     from ..hand_file import load_hand
     from ..mesh import load_object
+    from ..options import recipe
     from ..synthesis import synthesize
 
+    chosen = recipe(options.recipe).without(*options.without)
     hand = load_hand(options.hand)
     mesh = load_object(options.mesh, scale=options.scale)
     start = time.perf_counter()
@@ -63,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
             count=options.count,
             seed=options.seed,
             device=options.device,
-            recipe=options.recipe,
+            recipe=chosen,
             valid_only=options.valid_only,
             points=options.points,
             iterations=options.iterations,
@@ -108,7 +111,7 @@ def synthesis_report(options: argparse.Namespace, grasps: Grasps, seconds: float
     return {
         "hand": grasps.hand.name,
         "object": grasps.object.name,
-        "recipe": options.recipe,
+        "recipe": grasps.info["recipe"]["name"],
         "seed": options.seed,
         "count": len(grasps.valid),
         "valid_count": int(grasps.valid.sum()),
