@@ -109,13 +109,13 @@ def test_analytic_metrics_take_one_contact_per_link_within_5_mm(can):
 
 
 def test_circular_cones_are_the_stable_epsilon(can):
-    """Turned about the object's axis, edges stand elsewhere; the circular cone does not care."""
+    """Cones with edges are inside of them, by the third of a value at most."""
     found = warpgrasp.synthesize("allegro", can, count=6, seed=3, iterations=400, device="cpu")
     metrics_of = evaluate(found, device="cpu").metrics
     inscribed, circular = metrics_of["epsilon_l1_mu05_edges8"], metrics_of["epsilon_l1_mu05_circular"]
     assert (circular > 0.01).any()
     assert (circular >= inscribed * (1.0 - 1e-4)).all()
-    assert (circular <= inscribed * 1.2 + 0.01).all()
+    assert (inscribed > 0.67 * circular - 1e-6).all()
 
 
 def test_q1_of_dexgraspbench_takes_the_fingertips(evaluated):
