@@ -113,6 +113,17 @@ def outward_direction(d: wp.vec3, sign: float, face_normal: wp.vec3):
     return wp.where(sign < 0.0, -1.0, 1.0) / length * d
 
 
+KEPT_SHARE = wp.constant(0.15)
+"""A point keeps its face until it has moved by this share of its distance from the surface, and a slack."""
+
+
+@wp.func
+def keeps_face(p: wp.vec3, searched: wp.vec4, slack: float):
+    """Whether a point is still so near to where its face was searched that another face is hardly nearer."""
+    moved = wp.length(p - wp.vec3(searched[0], searched[1], searched[2]))
+    return searched[3] >= 0.0 and moved <= slack + KEPT_SHARE * searched[3]
+
+
 @wp.kernel(enable_backward=False)
 def closest_face_by_normal(
     # Model:
@@ -123,6 +134,9 @@ def closest_face_by_normal(
     points: wp.array2d[wp.vec3],
     # Options:
     max_distance: float,
+    slack: float,
+    # State:
+    searched_out: wp.array2d[wp.vec4],
     # Out:
     face_out: wp.array2d[int],
     outward_out: wp.array2d[wp.vec3],
@@ -142,12 +156,20 @@ def closest_face_by_normal(
         edge_normals: Outward normals at the edges, from corner i to corner i + 1, shape [face, 3].
         points: Points in the object frame [m], shape [grasp, point].
         max_distance: Reach of the search [m].
+        slack: A point that has moved by less than this, and a share of its distance, keeps its face [m]; negative: all
+            are searched.
+        searched_out: Where each point was when it was searched last, and its distance then [m], negative before the
+            first search; not touched with a negative slack; shape [grasp, point].
         face_out: Index of the closest face, -1 where none is within reach, shape [grasp, point].
         outward_out: Unit direction from the surface to the outside at the point, in the object frame; the normal of
             the face where the point touches it, zero without a face; shape [grasp, point].
     """
     grasp, point = wp.tid()
     p = points[grasp, point]
+    if slack >= 0.0:
+        if keeps_face(p, searched_out[grasp, point], slack):
+            return
+        searched_out[grasp, point] = wp.vec4(p[0], p[1], p[2], max_distance)
     hit = wp.mesh_query_point_no_sign(mesh, p, max_distance)
     if not hit.result:
         face_out[grasp, point] = -1
@@ -178,6 +200,8 @@ def closest_face_by_normal(
     elif weight[1] == 0.0:
         normal = edge_normals[face, 2]
     face_out[grasp, point] = face
+    if slack >= 0.0:
+        searched_out[grasp, point] = wp.vec4(p[0], p[1], p[2], wp.length(d))
     outward_out[grasp, point] = outward_direction(d, wp.dot(d, normal), face_normal)
 
 
@@ -195,6 +219,9 @@ def closest_face_by_winding(
     points: wp.array2d[wp.vec3],
     # Options:
     max_distance: float,
+    slack: float,
+    # State:
+    searched_out: wp.array2d[wp.vec4],
     # Out:
     face_out: wp.array2d[int],
     outward_out: wp.array2d[wp.vec3],
@@ -215,12 +242,20 @@ def closest_face_by_winding(
         upper: Upper corner of its bounding box [m].
         points: Points in the object frame [m], shape [grasp, point].
         max_distance: Reach of the search [m].
+        slack: A point that has moved by less than this, and a share of its distance, keeps its face [m]; negative: all
+            are searched.
+        searched_out: Where each point was when it was searched last, and its distance then [m], negative before the
+            first search; not touched with a negative slack; shape [grasp, point].
         face_out: Index of the closest face, -1 where none is within reach, shape [grasp, point].
         outward_out: Unit direction from the surface to the outside at the point, in the object frame; the normal of
             the face where the point touches it, zero without a face; shape [grasp, point].
     """
     grasp, point = wp.tid()
     p = points[grasp, point]
+    if slack >= 0.0:
+        if keeps_face(p, searched_out[grasp, point], slack):
+            return
+        searched_out[grasp, point] = wp.vec4(p[0], p[1], p[2], max_distance)
     face = int(-1)
     sign = float(1.0)
     if wp.min(p - lower) > 0.0 and wp.min(upper - p) > 0.0:
@@ -241,6 +276,8 @@ def closest_face_by_winding(
     b = m.points[m.indices[3 * face + 1]]
     c = m.points[m.indices[3 * face + 2]]
     d = point_offset(p, a, b, c, closest_point(p, a, b, c))
+    if slack >= 0.0:
+        searched_out[grasp, point] = wp.vec4(p[0], p[1], p[2], wp.length(d))
     outward_out[grasp, point] = outward_direction(d, sign, wp.cross(b - a, c - a))
 
 

@@ -252,3 +252,33 @@ def test_inside_and_outside_of_a_real_object(file, shared, rng):
     assert 0.1 < expected.mean() < 0.9
     agreement = (inside == expected).mean()
     assert agreement >= 0.995
+
+
+def test_faces_are_kept_while_points_move_little(rng, device):
+    """A random walk of points near and far: few searches, and distances that are off by twice their moves at most."""
+    mesh = DeviceMesh(load_object(trimesh.creation.icosphere(subdivisions=3, radius=0.05)), device)
+    place = rng.uniform(-0.1, 0.1, (400, 3))
+    kept, always = Query(mesh, place), Query(mesh, place)
+    searched = wp.full((1, 400), wp.vec4(-1.0), dtype=wp.vec4, device=device)
+    slack, steps, searches = 1.0e-3, 30, 0
+    for _ in range(steps):
+        place = place + 2.0e-4 * rng.normal(size=(400, 3))
+        before = searched.numpy().copy()
+        for query in (kept, always):
+            query.move(place)
+        find_closest_faces(mesh, kept.at, 1.0, kept.face_out, kept.outward_out, slack=slack, searched=searched)
+        find_closest_faces(mesh, always.at, 1.0, always.face_out, always.outward_out)
+        searches += int((searched.numpy() != before).any(axis=-1).sum())
+        near, exact = kept.evaluate()[0], always.evaluate()[0]
+        excess = np.abs(near) - np.abs(exact)
+        assert excess.min() > -1e-6, "no face is nearer than the nearest"
+        assert (excess <= 2.0 * (slack + 0.15 * (np.abs(exact) + slack))).all()
+        assert np.abs(exact[near * exact < 0.0]).max(initial=0.0) <= slack, "sides are told apart but for the slack"
+    assert 400 <= searches < 0.3 * steps * 400
+
+
+def test_a_negative_slack_is_refused(device):
+    mesh = DeviceMesh(load_object(trimesh.creation.box()), device)
+    query = Query(mesh, np.zeros((3, 3)))
+    with pytest.raises(OptionError, match="slack"):
+        find_closest_faces(mesh, query.at, 1.0, query.face_out, query.outward_out, slack=-1.0)

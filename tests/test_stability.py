@@ -14,12 +14,13 @@ from warpgrasp import rotation
 from warpgrasp.distance import DeviceMesh
 from warpgrasp.errors import OptionError
 from warpgrasp.hand_file import load_hand
+from warpgrasp.initialize import starting_poses
 from warpgrasp.mesh import load_object
 from warpgrasp.model import hand_model
 from warpgrasp.optimize import Descent
 from warpgrasp.options import RECIPES, Dynamics, Stage
 from warpgrasp.pose import Pose
-from warpgrasp.surface import SurfacePoints
+from warpgrasp.surface import SurfacePoints, surface_points
 from warpgrasp.synthesis import synthesize
 
 TINY = Dynamics(speed=1.0e-4, leak=0.0, steps=1, squared=True, friction=0.4)
@@ -98,20 +99,31 @@ def test_a_captured_iteration_equals_a_launched_one(exact, rng, device):
     np.testing.assert_allclose(captured.state.wrist.numpy(), plain.state.wrist.numpy(), atol=1e-6 if exact else 0.0)
 
 
-def test_stability_brings_hands_into_contact():
-    """With the leak that only attracts, the loss alone finds contact; with the printed one, hands stay away."""
-    box = trimesh.creation.box((0.05, 0.05, 0.08))
-    contacts = {}
+def test_the_printed_leak_cancels_where_nothing_touches(device):
+    """Opposite pushes cancel, so a hand off the object gets no gradient from it; the one-sided leak draws it near."""
+    hand, obj = load_hand("barrett"), load_object(trimesh.creation.box((0.05, 0.05, 0.08)))
+    start = starting_poses(hand, obj, 20, distance=0.03, joint_noise=0.1, rng=np.random.default_rng(0))
+    model, mesh = hand_model(hand, surface_points(hand, 100), device), DeviceMesh(obj, device)
+    slopes = {}
     for only in (True, False):
-        dynamics = Dynamics(friction=0.5, leak_attracts_only=only)
-        stage = dataclasses.replace(
-            ALONE, iterations=200, stability_weight=1.0, dynamics=dynamics, penetration_weight=1e5, object_points=256
-        )
-        recipe = dataclasses.replace(RECIPES["attraction"], stages=(stage,))
-        grasps = synthesize("barrett", box, count=6, recipe=recipe, points=256, device="cpu")
-        contacts[only] = np.median(grasps.metrics["links_in_contact_2mm"])
-    assert contacts[True] >= 2.0
-    assert contacts[False] < contacts[True]
+        stage = dataclasses.replace(ALONE, stability_weight=1.0, dynamics=Dynamics(leak_attracts_only=only))
+        descent = Descent(model, mesh, np.zeros((0, 3)), start, stage)
+        descent.find_gradient(search=True)
+        free = descent.state.distance.numpy().min(axis=1) > 1e-3
+        slopes[only] = np.linalg.norm(descent.state.wrist_gradient.numpy()[free, :3], axis=1)
+    assert len(slopes[True]) > 10
+    assert slopes[True].min() > 0.0
+    assert slopes[False].max() < 1e-4 * slopes[True].min()
+
+
+def test_stability_alone_brings_hands_into_contact():
+    box = trimesh.creation.box((0.05, 0.05, 0.08))
+    stage = dataclasses.replace(
+        ALONE, iterations=200, stability_weight=1.0, dynamics=Dynamics(), penetration_weight=1e5, object_points=256
+    )
+    recipe = dataclasses.replace(RECIPES["attraction"], stages=(stage,))
+    grasps = synthesize("barrett", box, count=6, recipe=recipe, points=256, device="cpu")
+    assert np.median(grasps.metrics["links_in_contact_2mm"]) >= 2.0
 
 
 def test_the_printed_recipe_runs_and_says_what_it_found():

@@ -76,9 +76,19 @@ class DeviceMesh:
 
 
 def find_closest_faces(
-    mesh: DeviceMesh, points: wp.array, max_distance: float, face_out: wp.array, outward_out: wp.array
+    mesh: DeviceMesh,
+    points: wp.array,
+    max_distance: float,
+    face_out: wp.array,
+    outward_out: wp.array,
+    *,
+    slack: float = 0.0,
+    searched: wp.array | None = None,
 ) -> None:
     """Find the closest face of each point, and on which side of it the point lies.
+
+    With ``searched``, a point keeps the face that it has until it has moved by ``slack`` and 15 % of its distance from
+    the surface: far from the surface the same face stays near enough for long.
 
     Allocates nothing, so it can be recorded in a CUDA graph.
 
@@ -88,10 +98,13 @@ def find_closest_faces(
         max_distance: Reach of the search [m], at most ``FAR_DISTANCE``. The shorter, the faster.
         face_out: Index of the closest face, -1 where none is within reach, int, shape [grasp, point].
         outward_out: Unit direction from the surface to the outside at each point, vec3, shape [grasp, point].
+        slack: How far a point on the surface may move until it is searched again [m].
+        searched: Where points were searched last and their distance then, vec4, shape [grasp, point]; fill it with
+            -1 before the first call. Without it, every point is searched.
 
     Raises:
         ShapeError: an output does not match ``points``.
-        OptionError: ``max_distance`` is not in (0, ``FAR_DISTANCE``].
+        OptionError: ``max_distance`` is not in (0, ``FAR_DISTANCE``], or ``slack`` is negative.
     """
     import warp as wp
 
@@ -99,14 +112,18 @@ def find_closest_faces(
 
     if not 0.0 < max_distance <= FAR_DISTANCE:
         raise OptionError(f"max_distance must be in (0, {FAR_DISTANCE:g}] [m], got {max_distance}")
-    _check_shapes(points, face_out=face_out, outward_out=outward_out)
+    if slack < 0.0:
+        raise OptionError(f"slack must not be negative, got {slack} [m]")
+    _check_shapes(
+        points, face_out=face_out, outward_out=outward_out, **({} if searched is None else {"searched": searched})
+    )
     by_normal = mesh.sign_method == "normal"
     model = [mesh.vertex_normals, mesh.edge_normals] if by_normal else [mesh.lower, mesh.upper]
     wp.launch(
         kernels.closest_face_by_normal if by_normal else kernels.closest_face_by_winding,
         dim=points.shape,
-        inputs=[mesh.id, *model, points, max_distance],
-        outputs=[face_out, outward_out],
+        inputs=[mesh.id, *model, points, max_distance, slack if searched is not None else -1.0],
+        outputs=[searched, face_out, outward_out],
         device=mesh.device,
     )
 

@@ -135,7 +135,15 @@ class Descent:
     def find_gradient(self, *, search: bool) -> None:
         """Loss and gradient at the current poses; ``search`` looks for the closest faces anew."""
         model, state = self.model, self.state
-        find_proximity(model, self.mesh, state, search=search, phong_alpha=self.phong_alpha, phong_mode=self.phong_mode)
+        find_proximity(
+            model,
+            self.mesh,
+            state,
+            search=search,
+            slack=self.stage.query_slack,
+            phong_alpha=self.phong_alpha,
+            phong_mode=self.phong_mode,
+        )
         self._find_point_gradients()
         if self.balance:
             self.balance.add_gradient(state, self.stage.balance_weight)
@@ -248,8 +256,9 @@ class Descent:
 
     def restart(self) -> None:
         """Forget what iterations hand on to the next beside the poses."""
-        for array in (self.state.moments, self.state.iteration):
-            array.zero_()
+        self.state.moments.zero_()
+        self.state.iteration.zero_()
+        self.state.searched.fill_(wp.vec4(-1.0))
         if self.balance:
             self.balance.restart()
 

@@ -107,8 +107,12 @@ class Stage:
     object_points: int = 1024
     """Points on the object that are kept out of the hand."""
 
-    query_period: int = 5
-    """Iterations for which a point keeps its closest face before the mesh is searched again."""
+    query_period: int = 1
+    """Iterations for which every point keeps its closest face before the mesh is searched again."""
+
+    query_slack: float | None = 5.0e-4
+    """Then, a point keeps it still until it has moved by this much and 15 % of its distance from the surface [m];
+    ``None``: all are searched."""
 
     attraction_weight: float = 200.0
     """Weight of the mean distance of the hand's points [1/m]."""
@@ -185,7 +189,7 @@ PAPER = Stage(
     position_step=1.0e-3,
     rotation_step=1.0e-3,
     final_step=1.0,
-    query_period=1,
+    query_slack=None,
     stability_weight=1.0,
     dynamics=Dynamics(
         speed=0.1,
@@ -212,6 +216,7 @@ APPROACH = Stage(iterations=1000, penetration_growth=10.0)
 FINISH = Stage(
     iterations=120,
     density=4,
+    query_slack=1.0e-4,
     object_points=4096,
     attraction_weight=400.0,
     penetration_weight=1.0e6,

@@ -20,6 +20,7 @@ def find_proximity(
     state: State,
     *,
     search: bool = True,
+    slack: float | None = None,
     reach: float = SEARCH_DISTANCE,
     phong_alpha: float = 0.0,
     phong_mode: PhongMode = "distance",
@@ -31,6 +32,7 @@ def find_proximity(
         mesh: The object.
         state: Poses in, everything down to ``object_distance_gradient`` out.
         search: Look for each point's closest face anew, instead of keeping the last one.
+        slack: How far a point on the surface may move until it is searched again [m]; always, where omitted.
         reach: Distance beyond which no face is looked for; such points count as far away [m].
         phong_alpha: Share of Phong smoothing in the distance to the object.
         phong_mode: What the distance to the smoothed surface is.
@@ -38,7 +40,8 @@ def find_proximity(
     kinematics.find_link_transforms(model, state.wrist, state.free_position, state.joint_position, state.link_transform)
     kinematics.find_point_positions(model, state.link_transform, state.point_position)
     if search:
-        find_closest_faces(mesh, state.point_position, reach, state.face, state.outward)
+        searched = {} if slack is None else {"slack": slack, "searched": state.searched}
+        find_closest_faces(mesh, state.point_position, reach, state.face, state.outward, **searched)
     evaluate_signed_distance(
         mesh,
         state.point_position,

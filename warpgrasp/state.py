@@ -41,6 +41,9 @@ class State:
     outward: wp.array
     """Unit direction out of the object at the time of the search, vec3, shape [grasp, point]."""
 
+    searched: wp.array
+    """Where each point was when its face was searched, and its distance then [m], vec4, shape [grasp, point]."""
+
     distance: wp.array
     """Signed distance of the points to the object [m], shape [grasp, point]."""
 
@@ -137,6 +140,7 @@ def allocate(model: HandModel, pose: Pose, object_point: np.ndarray) -> State:
         point_position=zeros(per_point, wp.vec3),
         face=zeros(per_point, int),
         outward=zeros(per_point, wp.vec3),
+        searched=wp.full(per_point, wp.vec4(-1.0), dtype=wp.vec4, device=model.device),
         distance=zeros(per_point, float),
         distance_gradient=zeros(per_point, wp.vec3),
         self_link=zeros(per_point, int),
