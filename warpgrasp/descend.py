@@ -12,6 +12,7 @@ import numpy as np
 
 from .distance import DeviceMesh
 from .hand import Hand
+from .memory import grasps_that_fit
 from .mesh import ObjectMesh
 from .model import HandModel, hand_model
 from .optimize import Descent
@@ -74,29 +75,33 @@ def run_stage(
 ) -> tuple[Pose, np.ndarray]:
     """One stage from every start, in batches.
 
-    A GPU takes large batches one after the other. On a CPU a kernel runs on one core, so there is one batch per core;
-    grasps do not feel each other, so how they are batched does not change the result.
+    A GPU takes large batches one after the other, no larger than its free memory allows. On a CPU a kernel runs on one
+    core, so there is one batch per core. Grasps do not feel each other, so how they are batched does not change the
+    result.
     """
     phong: dict[str, Any] = (
         {"phong_alpha": recipe.phong_alpha, "phong_mode": recipe.phong_mode} if recipe is not None else {}
     )
     workers = len(os.sched_getaffinity(0)) if model.device == "cpu" else 1
-    ended: list[Pose] = []
-    loss: list[np.ndarray] = []
+    limit = CPU_BATCH if model.device == "cpu" else GPU_BATCH
+    limit = int(min(limit, grasps_that_fit(model, mesh, object_point, stage, **phong)))
+
     with ThreadPoolExecutor(workers) as pool:
-        for batches in _rounds(start, workers, model.device):
-            descents = [Descent(model, mesh, object_point, b, stage, **phong) for b in batches]
+
+        def run_round(batches: list[Pose]) -> list[tuple[Pose, np.ndarray]]:
+            descents = [Descent(model, mesh, object_point, batch, stage, **phong) for batch in batches]
             for descent in descents:
                 descent.capture()
             list(pool.map(lambda descent: descent.run(lambda: on_step(len(descent))), descents))
-            ended += [descent.pose() for descent in descents]
-            loss += [descent.loss() for descent in descents]
-    return concatenate(ended), np.concatenate(loss)
+            return [(descent.pose(), descent.loss()) for descent in descents]
+
+        ended = [end for batches in _rounds(start, workers, limit) for end in run_round(batches)]
+    poses, losses = zip(*ended, strict=True)
+    return concatenate(list(poses)), np.concatenate(losses)
 
 
-def _rounds(start: Pose, workers: int, device: str) -> Iterator[list[Pose]]:
-    """The starts cut into batches, as many at a time as there are workers."""
-    limit = CPU_BATCH if device == "cpu" else GPU_BATCH
+def _rounds(start: Pose, workers: int, limit: int) -> Iterator[list[Pose]]:
+    """The starts cut into batches of at most ``limit``, as many at a time as there are workers."""
     size = min(limit, -(-len(start) // workers))
     batches = [start[begin : begin + size] for begin in range(0, len(start), size)]
     for begin in range(0, len(batches), workers):
