@@ -148,12 +148,18 @@ def test_in_a_mirror_the_outcome_is_the_same():
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "seed"), [("allegro", 0), ("shadow", 1)])
 def test_mujoco_warp_agrees_with_mujoco(name, seed):
-    """On Warp's CPU device, in single precision; both labels occur."""
+    """On Warp's CPU device, in single precision; both labels occur.
+
+    Two noslip sweeps are not the end of it, and the order of contacts differs: objects creep by 1° more or less, so a
+    grasp that MuJoCo sees so close to the limit may fall on either side.
+    """
     pytest.importorskip("mujoco_warp", reason="mujoco-warp is not installed")
     grasps = closing(name, SPHERE, 12, seed=seed)[[0, 1, 2, 9]]
     one, other = validate(grasps).metrics, validate(grasps, device="cpu").metrics
     assert 0 < one["success_fc6"].sum() < len(grasps)
-    np.testing.assert_array_equal(one["success_fc6"], other["success_fc6"])
+    clear = ~(np.abs(one["fc6_rotation_rad"] - FC6.largest_rotation) < np.radians(1.0))
+    assert clear.sum() >= 3
+    np.testing.assert_array_equal(one["success_fc6"][clear], other["success_fc6"][clear])
     np.testing.assert_array_equal(one["fc6_penetration_m"], other["fc6_penetration_m"])
     np.testing.assert_allclose(one["fc6_squeeze_displacement_m"], other["fc6_squeeze_displacement_m"], atol=1e-4)
 
