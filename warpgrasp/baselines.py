@@ -20,11 +20,12 @@ from . import rotation
 from .descend import ProgressCallback
 from .distance import DeviceMesh
 from .errors import OptionError
-from .finish import CHECK_POINTS, check_model, finish
+from .finish import check_model, finish
+from .geometry import object_surface
 from .hand import Hand
 from .hand_file import load_hand
 from .initialize import approach, back_off, palm_transforms, starting_poses
-from .label import Limits
+from .label import OBJECT_POINTS, Limits
 from .mesh import ObjectMesh, load_object
 from .model import HandModel, hand_model
 from .options import Recipe
@@ -206,7 +207,7 @@ def _task(
     hand, obj = load_hand(hand), load_object(mesh)
     begin = time.perf_counter()
     model = check_model(hand, target)
-    points = object_points(obj, CHECK_POINTS)
+    points = object_surface(obj, OBJECT_POINTS)
     return Task(hand, obj, DeviceMesh(obj, target), model, points, count, seed, begin, report or (lambda *_: None))
 
 
@@ -294,7 +295,8 @@ def moved_links(hand: Hand) -> np.ndarray:
 def advance(task: Task, pose: Pose) -> Pose:
     """Move every hand along its palm's normal until it touches, at most level with the centre of mass.
 
-    Each move is the clearance that is left, so that nothing is jumped over.
+    Each move is the clearance that is left. It is taken at points, so a corner of the object can come to lie inside
+    between two of them; then the hand goes back by as much.
     """
     forward = approach(task.hand, pose)
     wrist = rotation.matrix(pose.wrist_position, pose.wrist_quaternion)
@@ -304,8 +306,8 @@ def advance(task: Task, pose: Pose) -> Pose:
     for _ in range(ADVANCE_ROUNDS):
         now = Pose(position, pose.wrist_quaternion, pose.joint_position)
         near = link_distances(task.model, task.mesh, task.object_point, now).to_object.min(axis=1)
-        move = np.where(near > TOUCH, np.minimum(near - 0.5 * TOUCH, left), 0.0)
-        if move.max() < 1e-5:
+        move = np.where(near > TOUCH, np.minimum(near - 0.5 * TOUCH, left), np.minimum(near, 0.0))
+        if np.abs(move).max() < 1e-5:
             break
         position, left = position + move[:, None] * forward, left - move
     return Pose(position, pose.wrist_quaternion, pose.joint_position)
