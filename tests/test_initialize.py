@@ -85,3 +85,21 @@ def test_surface_starts_lie_along_the_surface_normals(ball):
     center = (wrist @ palm_transforms(hand, pose.joint_position))[:, :3, 3]
     np.testing.assert_allclose(np.linalg.norm(center, axis=1), 0.04 + 0.15, atol=2e-3)
     np.testing.assert_allclose(approach(hand, pose), -center / np.linalg.norm(center, axis=1)[:, None], atol=0.1)
+
+
+def test_surface_starts_are_drawn_by_area_not_by_face():
+    """A box whose ends have most of its faces, but little of its area."""
+    box = trimesh.creation.box((0.2, 0.02, 0.02))
+    ends = np.flatnonzero(np.abs(box.face_normals[:, 0]) > 0.5)
+    for _ in range(3):
+        box = box.subdivide(face_index=ends)
+        ends = np.flatnonzero(np.abs(box.face_normals[:, 0]) > 0.5)
+    assert len(ends) > 0.8 * len(box.faces)
+    hand, count = load_hand("panda"), 2000
+    rng = np.random.default_rng(4)
+    pose = starting_poses(hand, load_object(box), count, distance=0.15, joint_noise=0.0, rng=rng, start="surface")
+    at_ends = np.abs(approach(hand, pose)[:, 0]) > 0.5
+    share = 2 * 0.02**2 / (2 * 0.02**2 + 4 * 0.2 * 0.02)
+    assert abs(at_ends.mean() - share) < 4.0 * np.sqrt(share * (1.0 - share) / count)
+    sides = [(approach(hand, pose)[:, axis] * sign > 0.5).mean() for axis in (1, 2) for sign in (1.0, -1.0)]
+    np.testing.assert_allclose(sides, (1.0 - share) / 4.0, atol=0.04)
