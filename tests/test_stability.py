@@ -149,6 +149,17 @@ def test_the_printed_recipe_runs_and_says_what_it_found():
     assert (grasps.joint_position <= hand.upper).all()
 
 
+def test_hands_that_are_lost_are_said_to_be():
+    """Steps so large that nothing finite is left are no reason to fall over."""
+    lost = dataclasses.replace(RECIPES["paper"].stages[0], iterations=20, position_step=1e20, rotation_step=1e20)
+    stages = (lost, dataclasses.replace(RECIPES["attraction"].stages[0], iterations=2))
+    recipe = dataclasses.replace(RECIPES["paper"], stages=stages)
+    grasps = synthesize("barrett", trimesh.creation.icosphere(radius=0.04), count=2, recipe=recipe, points=64)
+    assert (grasps.reason == "not finite").all()
+    assert not grasps.valid.any()
+    assert np.isfinite(grasps.wrist_position).all() and np.isfinite(grasps.joint_position).all()
+
+
 def test_a_search_at_every_pose_needs_jacobi():
     with pytest.raises(OptionError, match="jacobi"):
         Dynamics(exact=True, solver="gauss-seidel")

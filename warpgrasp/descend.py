@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .distance import DeviceMesh
+from .geometry import object_surface
 from .hand import Hand
 from .memory import grasps_that_fit
 from .mesh import ObjectMesh
@@ -18,7 +19,7 @@ from .model import HandModel, hand_model
 from .optimize import Descent
 from .options import Recipe, Stage
 from .pose import Pose, concatenate
-from .surface import grasping_links, object_points, surface_points
+from .surface import grasping_links, surface_points
 
 GPU_BATCH = 4096
 """Grasps that are optimized at once on a GPU."""
@@ -51,15 +52,16 @@ def descend(
         report: Told how far it is, where given.
 
     Returns:
-        The poses at the end, and the loss of the last stage, shape (N,).
+        The poses at the end, and the loss of the last stage, shape (N,); the start and NaN where a stage diverged.
     """
     progress = _Progress(recipe.iterations * len(start), report)
     pose, loss = start, np.zeros(len(start))
     for stage in recipe.stages:
         skin = surface_points(hand, stage.density * points, links=grasping_links(hand), device=mesh.device)
         model = hand_model(hand, skin, mesh.device)
-        inner = object_points(obj, stage.object_points)
-        pose, loss = run_stage(model, mesh, inner, pose, stage, recipe=recipe, on_step=progress.add)
+        inner = object_surface(obj, stage.object_points // 2)
+        pose, ended = run_stage(model, mesh, inner, pose, stage, recipe=recipe, on_step=progress.add)
+        loss = np.where(np.isfinite(loss), ended, np.nan)
     return pose, loss
 
 
@@ -77,7 +79,7 @@ def run_stage(
 
     A GPU takes large batches one after the other, no larger than its free memory allows. On a CPU a kernel runs on one
     core, so there is one batch per core. Grasps do not feel each other, so how they are batched does not change the
-    result.
+    result. A hand that is nowhere in the end is put back to where it started; its loss is NaN.
     """
     phong: dict[str, Any] = (
         {"phong_alpha": recipe.phong_alpha, "phong_mode": recipe.phong_mode} if recipe is not None else {}
@@ -97,7 +99,14 @@ def run_stage(
 
         ended = [end for batches in _rounds(start, workers, limit) for end in run_round(batches)]
     poses, losses = zip(*ended, strict=True)
-    return concatenate(list(poses)), np.concatenate(losses)
+    return _keep_finite(concatenate(list(poses)), np.concatenate(losses), start)
+
+
+def _keep_finite(pose: Pose, loss: np.ndarray, start: Pose) -> tuple[Pose, np.ndarray]:
+    ends, starts = ((p.wrist_position, p.wrist_quaternion, p.joint_position) for p in (pose, start))
+    finite = np.isfinite(np.hstack(ends).sum(axis=1))
+    kept = [np.where(finite[:, None], last, first) for first, last in zip(starts, ends, strict=True)]
+    return Pose(*kept), np.where(finite, loss, np.nan)
 
 
 def _rounds(start: Pose, workers: int, limit: int) -> Iterator[list[Pose]]:
