@@ -105,7 +105,7 @@ class Stage:
     """Points on the hand, as a multiple of those that the user asked for."""
 
     object_points: int = 1024
-    """Points on the object that are kept out of the hand."""
+    """Points on the object that are kept out of the hand, half of them by area and up to half of them vertices."""
 
     query_period: int = 1
     """Iterations for which every point keeps its closest face before the mesh is searched again."""
