@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,16 @@ def test_signed_distance(tmp_path):
 def test_torch(tmp_path):
     assert "64 unseen poses" in run("06_torch.py", str(tmp_path), "40")
     assert (tmp_path / "training.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.slow
+def test_simulator(tmp_path):
+    out = run("07_simulator.py", str(tmp_path))
+    speeds = re.findall(r"leaves at +([0-9.]+) mm/s before, +([0-9.]+) mm/s after", out)
+    before, after = np.array(speeds, float).T
+    np.testing.assert_allclose(before, [0.0] + 6 * [100.0], atol=0.1)
+    assert after.max() < 20.0
+    assert (tmp_path / "simulator.png").read_bytes().startswith(PNG)
 
 
 @pytest.mark.slow
