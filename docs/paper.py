@@ -201,16 +201,23 @@ CHANGES: dict[str, tuple[Change, ...]] = {
 }
 
 
+def changed_recipes() -> dict[str, Recipe]:
+    """The recipe as printed with changes, and ``attraction`` to compare with."""
+    recipes = {}
+    for name, changes in CHANGES.items():
+        recipes[name] = RECIPES["paper"]
+        for change in changes:
+            recipes[name] = change(recipes[name])
+    return recipes | {"`attraction`": RECIPES["attraction"]}
+
+
 def rescue(hand: Hand, count: int) -> list[str]:
     """A Markdown table: what one change of the printed recipe, or several, make of it on all objects together."""
     lines = [
         "| change | farthest, median [m] | at the end [m] | touching | links | points | penetration [mm] | balanced |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name, changes in CHANGES.items():
-        recipe = RECIPES["paper"]
-        for change in changes:
-            recipe = change(recipe)
+    for name, recipe in changed_recipes().items():
         away, links, points, depth, balanced = [], [], [], [], []
         for obj in objects():
             watch, pose = follow(hand, obj, recipe, count)
@@ -220,11 +227,13 @@ def rescue(hand: Hand, count: int) -> list[str]:
             points.append(watch.points[-1])
             depth.append(metrics["penetration_depth_m"])
             balanced.append(metrics["wrench_residual_mu02"] < Limits().wrench_residual)
-        far = np.concatenate([np.median(a.max(axis=0), keepdims=True) for a in away])
+        far = [
+            np.median(np.concatenate(distances)) for distances in ([a.max(axis=0) for a in away], [a[-1] for a in away])
+        ]
         touching = np.concatenate(links) > 0
         deep = f"{1e3 * np.median(np.concatenate(depth)[touching]):.1f}" if touching.any() else "none touches"
         lines.append(
-            f"| {name} | {np.median(far):.3g} | {np.median([a[-1] for a in away]):.3g} | {np.mean(touching):.0%} "
+            f"| {name} | {far[0]:.3g} | {far[1]:.3g} | {np.mean(touching):.0%} "
             f"| {np.mean(np.concatenate(links)):.1f} | {np.mean(np.concatenate(points)):.0f} | {deep} "
             f"| {np.mean(np.concatenate(balanced)):.0%} |".replace("%", " %")
         )
