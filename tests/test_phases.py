@@ -11,7 +11,7 @@ from warpgrasp.distance import DeviceMesh
 from warpgrasp.hand_file import load_hand
 from warpgrasp.mesh import load_object
 from warpgrasp.model import hand_model
-from warpgrasp.phases import PREGRASP_CLEARANCE, pregrasp, retreat, squeeze
+from warpgrasp.phases import PREGRASP_CLEARANCE, extrapolate, pregrasp, retreat
 from warpgrasp.pose import Pose
 from warpgrasp.proximity import clearance
 from warpgrasp.surface import surface_points
@@ -69,7 +69,7 @@ def test_retreat_moves_against_the_palm_and_opens(hand):
 def test_squeeze_extrapolates_within_the_limits(hand):
     grasp = touching(hand)
     before = retreat(hand, grasp, 2)
-    after = squeeze(hand, grasp, before)
+    after = extrapolate(hand, grasp, before)
     target = 2.0 * grasp.joint_position - before.joint_position
     np.testing.assert_allclose(after.joint_position, np.clip(target, hand.lower, hand.upper), atol=1e-9)
     assert (after.wrist_position == grasp.wrist_position).all()

@@ -250,7 +250,8 @@ def test_loss_does_not_remember(name, rng, ball, device):
 def test_progress_moves_along_the_schedule(rng, device):
     hand, obj = warpgrasp.load_hand("panda"), warpgrasp.load_object(trimesh.creation.box((0.1, 0.1, 0.1)))
     inside = Inputs(rng, hand, device, count=3).tensors
-    first, last = (wt.grasp_loss(hand, obj, *inside, points=64, progress=share).detach() for share in (0.0, 1.0))
+    options = {"recipe": "attraction", "points": 64}
+    first, last = (wt.grasp_loss(hand, obj, *inside, progress=share, **options).detach() for share in (0.0, 1.0))
     assert torch.all(last > 5.0 * first), "the penetration weight grows tenfold"
 
 

@@ -40,13 +40,13 @@ def descend(
     points: int,
     report: ProgressCallback | None,
 ) -> tuple[Pose, np.ndarray]:
-    """Run all stages of a recipe from every start.
+    """Run the first stage of a recipe from every start, and the others from the best of each grasp's.
 
     Args:
         hand: The hand.
         obj: The object.
         mesh: The same object on the device to run on, as :func:`smooth_mesh` makes it.
-        start: Poses to start from.
+        start: Poses to start from, ``recipe.restarts`` for each of N grasps, those of one grasp N apart.
         recipe: What to do.
         points: Points on the skin of the palm and the fingers, before a stage's own density.
         report: Told how far it is, where given.
@@ -54,7 +54,9 @@ def descend(
     Returns:
         The poses at the end, and the loss of the last stage, shape (N,); the start and NaN where a stage diverged.
     """
-    progress = _Progress(recipe.iterations * len(start), report)
+    count = len(start) // recipe.restarts
+    later = sum(stage.iterations for stage in recipe.stages[1:])
+    progress = _Progress(recipe.stages[0].iterations * len(start) + later * count, report)
     pose, loss = start, np.zeros(len(start))
     for stage in recipe.stages:
         skin = surface_points(hand, stage.density * points, links=grasping_links(hand), device=mesh.device)
@@ -62,6 +64,9 @@ def descend(
         inner = object_surface(obj, stage.object_points // 2)
         pose, ended = run_stage(model, mesh, inner, pose, stage, recipe=recipe, on_step=progress.add)
         loss = np.where(np.isfinite(loss), ended, np.nan)
+        if len(pose) > count:
+            kept = least_of_each(loss, count)
+            pose, loss = pose[kept], loss[kept]
     return pose, loss
 
 
@@ -115,6 +120,12 @@ def _rounds(start: Pose, workers: int, limit: int) -> Iterator[list[Pose]]:
     batches = [start[begin : begin + size] for begin in range(0, len(start), size)]
     for begin in range(0, len(batches), workers):
         yield batches[begin : begin + workers]
+
+
+def least_of_each(loss: np.ndarray, count: int) -> np.ndarray:
+    """Index of the least loss among the starts of each of ``count`` grasps; those of one grasp lie ``count`` apart."""
+    loss = loss.reshape(-1, count)
+    return np.argmin(np.where(np.isfinite(loss), loss, np.inf), axis=0) * count + np.arange(count)
 
 
 def smooth_mesh(obj: ObjectMesh, recipe: Recipe, device: str) -> DeviceMesh:

@@ -10,9 +10,10 @@ from .hand import Hand
 from .label import Limits, measure, reasons
 from .mesh import ObjectMesh
 from .model import HandModel, hand_model
-from .phases import pregrasp, squeeze
+from .phases import extrapolate, pregrasp
 from .pose import Pose
 from .result import Grasps
+from .squeeze import squeeze
 from .surface import surface_points
 
 CHECK_POINTS = 4096
@@ -31,6 +32,7 @@ def finish(
     grasp: Pose,
     loss: np.ndarray,
     *,
+    balanced_squeeze: bool = True,
     limits: Limits | None = None,
     info: dict[str, object] | None = None,
 ) -> Grasps:
@@ -42,6 +44,7 @@ def finish(
         mesh: The same object on the device.
         grasp: Wrist and joints at the grasp.
         loss: What the search was left with, shape (N,).
+        balanced_squeeze: Whether to press with contact forces that balance; otherwise the pregrasp is extrapolated.
         limits: What a valid grasp may not exceed.
         info: How the grasps were made, kept with them.
     """
@@ -55,7 +58,7 @@ def finish(
         wrist_quaternion=grasp.wrist_quaternion,
         joint_position=grasp.joint_position,
         pregrasp=before,
-        squeeze=squeeze(hand, grasp, before),
+        squeeze=squeeze(check, mesh, grasp) if balanced_squeeze else extrapolate(hand, grasp, before),
         valid=reason == "",
         reason=reason,
         metrics=metrics,

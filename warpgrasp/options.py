@@ -227,6 +227,28 @@ FINISH = Stage(
 """Take the last millimetre of penetration out: short steps, points dense enough to see edges."""
 
 
+FORCES = Balance(distance_cost=3.0)
+"""Force at a distance is dear enough that contacts which bear force are brought onto the surface."""
+
+EXPLORE = replace(
+    APPROACH, iterations=150, penetration_growth=1.0, final_step=0.3, balance_weight=1000.0, balance=FORCES
+)
+"""From several starts per grasp: go to the object and find out where forces could balance."""
+
+WRAP = replace(APPROACH, iterations=250, balance_weight=1000.0, balance=FORCES)
+"""From the best of them: bring as much of the hand as possible to the object without losing the balance."""
+
+SETTLE = replace(
+    FINISH,
+    iterations=100,
+    attraction_weight=300.0,
+    penetration_growth=10.0,
+    balance_weight=100.0,
+    balance=FORCES,
+)
+"""Take the last millimetre of penetration out, and keep the balance."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """How grasps are found: where they start, and the stages of descent that follow."""
@@ -244,7 +266,7 @@ class Recipe:
     """Standard deviation of the joints about the open pose at the start, as a share of their range."""
 
     restarts: int = 1
-    """Starts per grasp; the one that ends with the least loss is kept."""
+    """Starts per grasp; the one with the least loss after the first stage goes on."""
 
     phong_alpha: float = 0.0
     """Share of Phong smoothing in the signed distance, 0 (exact) to 1."""
@@ -254,6 +276,9 @@ class Recipe:
 
     stages: tuple[Stage, ...] = (APPROACH, FINISH)
     """Descents, one after the other."""
+
+    squeeze: Literal["forces", "extrapolation"] = "extrapolation"
+    """Targets that press with balanced contact forces, or as far beyond the grasp as the pregrasp is before it."""
 
     @property
     def iterations(self) -> int:
@@ -307,8 +332,10 @@ TERMS: dict[str, Callable[[Recipe], Recipe]] = {
     "leak": _in_dynamics(leak=0.0),
     "range": _in_stages(range_weight=0.0),
     "limit": _in_stages(limit_weight=0.0),
+    "restarts": lambda recipe: replace(recipe, restarts=1),
+    "force-squeeze": lambda recipe: replace(recipe, squeeze="extrapolation"),
     "phong": lambda recipe: replace(recipe, phong_alpha=0.0),
-    "finish": lambda recipe: replace(recipe, stages=recipe.stages[:1]),
+    "finish": lambda recipe: replace(recipe, stages=recipe.stages[:-1] or recipe.stages),
 }
 """What :meth:`Recipe.without` can switch off, by name."""
 
@@ -323,10 +350,10 @@ RECIPES = {
         stages=(PAPER,),
     ),
     "attraction": Recipe(name="attraction"),
-    "default": Recipe(name="default"),
+    "default": Recipe(name="default", restarts=4, stages=(EXPLORE, WRAP, SETTLE), squeeze="forces"),
 }
-"""Recipes by name. ``paper`` is Fast-Grasp'D as printed, for reference. ``default`` is whatever holds best; today that
-is ``attraction``."""
+"""Recipes by name. ``paper`` is Fast-Grasp'D as printed, for reference; ``attraction`` draws every point to the
+surface, the baseline to beat; ``default`` holds best: it balances contact forces as well."""
 
 
 WITHOUT = "-without-"

@@ -1,4 +1,4 @@
-"""Pregrasp and squeeze, in their simple form."""
+"""Pregrasp: near the grasp and clear of the object."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> tuple[Pose, np.
     return best, best_distance
 
 
-def squeeze(hand: Hand, grasp: Pose, before: Pose) -> Pose:
-    """``2 grasp - pregrasp`` in the joints, kept within ranges and couplings; the wrist stays."""
+def extrapolate(hand: Hand, grasp: Pose, before: Pose) -> Pose:
+    """The simple squeeze: ``2 grasp - pregrasp`` in the joints, kept within ranges and couplings; the wrist stays."""
     joints = hand.clamp(2.0 * grasp.joint_position - before.joint_position)
     return Pose(grasp.wrist_position, grasp.wrist_quaternion, joints)

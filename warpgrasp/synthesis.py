@@ -92,17 +92,18 @@ def synthesize(
     # What is descended on may be smoothed; what is measured and labelled is not.
     smooth = smooth_mesh(obj, chosen, target) if chosen.phong_alpha else device_mesh
     pose, loss = descend(hand, obj, smooth, start, chosen, points, on_progress)
-    kept = _least_of_each(loss, count)
-    pose, loss = pose[kept], loss[kept]
-    grasps = finish(check, obj, device_mesh, pose, loss, limits=limits, info=_info(chosen, seed, points, target))
+    grasps = finish(
+        check,
+        obj,
+        device_mesh,
+        pose,
+        loss,
+        balanced_squeeze=chosen.squeeze == "forces",
+        limits=limits,
+        info=_info(chosen, seed, points, target),
+    )
     grasps.info["seconds"] = round(time.perf_counter() - begin, 3)
     return grasps[grasps.valid] if valid_only else grasps
-
-
-def _least_of_each(loss: np.ndarray, count: int) -> np.ndarray:
-    """Index of the least loss among the starts of each of ``count`` grasps; those of one grasp lie ``count`` apart."""
-    loss = loss.reshape(-1, count)
-    return np.argmin(np.where(np.isfinite(loss), loss, np.inf), axis=0) * count + np.arange(count)
 
 
 def _require_whole(least: int, **values: int) -> None:
