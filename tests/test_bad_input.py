@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,9 +142,13 @@ def test_grasps_that_cannot_be_judged(command, arguments, expected, grasp_files,
         ("--hand-mjcf other.xml", ["other.xml: it has no joint", "panda"]),
         ("--hand-mjcf broken.xml", ["broken.xml: MuJoCo cannot read it"]),
         ("--record a.gif --index 1", ["--index must be from 0 to 0, got 1"]),
+        ("--device cuda:77", ["no device named 'cuda:77'"]),
+        ("--device cpu --protocol dgn6", ["dgn6 does not run on a device"]),
+        ("--device cpu", ["needs mujoco-warp: pip install 'warpgrasp[gpu-sim]'"]),
     ],
 )
 def test_nothing_is_judged_with_a_wrong_option(arguments, expected, grasp_files, capsys, monkeypatch):
     monkeypatch.setattr("warpgrasp.physics.object_model.object_shape", None)
+    monkeypatch.setitem(sys.modules, "mujoco_warp", None)
     check(["validate", "good.npz", *arguments.split()], expected, capsys)
     assert not list(grasp_files.glob("*.gif"))

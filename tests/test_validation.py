@@ -166,7 +166,7 @@ def test_mujoco_warp_agrees_with_mujoco(name, seed):
 
 def test_a_device_needs_mujoco_warp_and_a_protocol_that_it_can_run(monkeypatch):
     monkeypatch.setitem(sys.modules, "mujoco_warp", None)
-    with pytest.raises(WarpgraspError, match="needs mujoco-warp: pip install mujoco-warp"):
+    with pytest.raises(WarpgraspError, match=r"needs mujoco-warp: pip install 'warpgrasp\[gpu-sim\]'"):
         validate(panda_grip(), device="cpu")
     with pytest.raises(OptionError, match="dgn6 does not run on a device"):
         validate(panda_grip(), "dgn6", device="cpu")

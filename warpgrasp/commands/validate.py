@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--protocol", nargs="+", default=["fc6"], metavar="NAME", help="one test or several (default: fc6)")
     add("--workers", type=positive_integer, metavar="N", help="processes (default: one per core)")
+    add("--device", help="Warp device, such as cuda:0, on which mujoco-warp simulates (default: MuJoCo, in processes)")
     add("--hand-mjcf", type=Path, metavar="FILE.xml", help="your own MJCF of the same hand, to be simulated instead")
     add("--couple-actuators", action="store_true", help="one motor for joints that the hand pulls together")
     add(
@@ -58,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
         raise OptionError(f"--index must be from 0 to {len(grasps) - 1}, got {index}")
     protocols = find_protocols(options.protocol)
     settings = {"hand_mjcf": options.hand_mjcf, "couple_actuators": options.couple_actuators}
+    check_device(options.device, protocols)
     check_scene(grasps, protocols, settings)
 
     start = time.perf_counter()
@@ -80,6 +82,19 @@ def find_protocols(names: Iterable[str]) -> list[Protocol]:
     from ..physics.protocols import find_protocol
 
     return list({protocol.name: protocol for protocol in map(find_protocol, names)}.values())
+
+
+def check_device(device: str | None, protocols: Iterable[Protocol]) -> None:
+    """Raise if the protocols cannot be simulated there."""
+    if device is None:
+        return
+    from ..device import choose
+    from ..physics import batch
+
+    start_warp()
+    choose(device)
+    for protocol in protocols:
+        batch.check(protocol)
 
 
 def check_scene(grasps: Grasps, protocols: Iterable[Protocol], settings: dict[str, Any]) -> None:
@@ -116,7 +131,15 @@ def judge(
     from ..validation import validate
 
     with Progress(protocol.name, "grasp", shown=watched(options)) as progress:
-        return validate(grasps, protocol, workers=options.workers, shape=shape, on_progress=progress, **settings)
+        return validate(
+            grasps,
+            protocol,
+            workers=options.workers,
+            device=options.device,
+            shape=shape,
+            on_progress=progress,
+            **settings,
+        )
 
 
 def film(

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import OptionError, WarpgraspError
 from .engine import mujoco
-from .protocols import DIRECTIONS
+from .protocols import DIRECTIONS, Protocol
 from .trial import AWAY, DIVERGED, HandPose, Outcome, Trial
 from .workers import Job, ProgressCallback
 
@@ -31,6 +31,13 @@ def engine(device: str) -> str:
     return f"mujoco-warp {_mujoco_warp().__version__} on {device}"
 
 
+def check(protocol: Protocol) -> None:
+    """Raise if this protocol cannot run on a device, or mujoco-warp is not installed; see :func:`judge_batch`."""
+    if protocol.criterion != "pose" or protocol.lift_height:
+        raise OptionError(f"{protocol.name} does not run on a device, only pulls judged by the object's pose do")
+    _mujoco_warp()
+
+
 def judge_batch(job: Job, *, device: str, on_progress: ProgressCallback | None = None) -> list[Outcome]:
     """Outcomes in the order of the grasps, as :func:`warpgrasp.physics.workers.judge`; the grip force is left out.
 
@@ -45,8 +52,7 @@ def judge_batch(job: Job, *, device: str, on_progress: ProgressCallback | None =
         OptionError: The protocol cannot run here.
         WarpgraspError: mujoco-warp is not installed, or has no room for the contacts.
     """
-    if job.protocol.criterion != "pose" or job.protocol.lift_height:
-        raise OptionError(f"{job.protocol.name} does not run on a device, only pulls judged by the object's pose do")
+    check(job.protocol)
     trial = job.trial()
     outcomes = [trial.inspect(*job.phases(row)[:2]) for row in range(len(job))]
     rows = [row for row, outcome in enumerate(outcomes) if not outcome.failure]
@@ -67,7 +73,7 @@ def _mujoco_warp() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "mujoco_warp":
             raise
-        raise WarpgraspError("simulating on a device needs mujoco-warp: pip install mujoco-warp") from None
+        raise WarpgraspError("simulating on a device needs mujoco-warp: pip install 'warpgrasp[gpu-sim]'") from None
 
 
 class _Worlds:
