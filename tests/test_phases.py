@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import trimesh
+from scipy.spatial.transform import Rotation
 
-from warpgrasp import phases
+from warpgrasp import phases, rotation
 from warpgrasp.distance import DeviceMesh
 from warpgrasp.hand_file import load_hand
 from warpgrasp.mesh import load_object
 from warpgrasp.model import hand_model
-from warpgrasp.phases import PREGRASP_CLEARANCE, extrapolate, pregrasp, retreat
+from warpgrasp.phases import PREGRASP_CLEARANCE, between, extrapolate, path_clearance, pregrasp, retreat
 from warpgrasp.pose import Pose
 from warpgrasp.proximity import clearance
 from warpgrasp.surface import surface_points
@@ -44,17 +45,46 @@ def test_pregrasp_is_clear_and_near(hand, device):
     assert np.abs(before.joint_position - grasp.joint_position).mean() < 0.3
 
 
-def test_pregrasp_goes_straight_back_where_lifting_off_does_not_clear(hand, device, monkeypatch):
-    monkeypatch.setattr(phases, "lift_off", lambda hand, mesh, grasp: grasp[np.arange(len(grasp))])
+def test_the_way_from_the_pregrasp_is_clear(hand, device):
+    model = hand_model(hand, surface_points(hand, 2048, device=device), device)
+    mesh = DeviceMesh(load_object(ball_before(0.045)), device)
+    grasp = touching(hand)
+    before, _ = pregrasp(model, mesh, grasp)
+    own = np.minimum(clearance(model, mesh, grasp), 0.0)
+    assert (path_clearance(model, mesh, grasp, before) > own - 1e-3).all()
+
+
+def test_pregrasp_goes_straight_back_where_nothing_else_clears(hand, device, monkeypatch):
+    for name in ("_peeled", "_lifted"):
+        monkeypatch.setattr(phases, name, lambda model, mesh, grasp: [grasp])
     model = hand_model(hand, surface_points(hand, 512, device=device), device)
     mesh = DeviceMesh(load_object(ball_before(0.045)), device)
     grasp = touching(hand)
     before, distance = pregrasp(model, mesh, grasp)
     assert distance.min() >= PREGRASP_CLEARANCE
     step = round(float(-(before.wrist_position[0] @ hand.palm.normal)) / 0.01)
-    np.testing.assert_allclose(before.joint_position[0], retreat(hand, touching(hand), step).joint_position[0])
-    earlier = retreat(hand, touching(hand), step - 1)
-    assert step == 1 or clearance(model, mesh, earlier)[0] < PREGRASP_CLEARANCE, "the nearest clear one"
+    assert step >= 1
+    np.testing.assert_allclose(before.joint_position[0], retreat(hand, grasp, step).joint_position[0])
+
+
+def test_between_goes_straight_on_and_keeps_the_ranges(hand):
+    first = touching(hand)
+    last = retreat(hand, first, 2)
+    half = between(hand, first, last, 0.5)
+    np.testing.assert_allclose(half.wrist_position, 0.5 * (first.wrist_position + last.wrist_position))
+    beyond = between(hand, first, last, 30.0)
+    assert (beyond.joint_position >= hand.lower).all()
+    assert (beyond.joint_position <= hand.upper).all()
+
+
+def test_slerp_matches_scipy(rng):
+    first, last = (Rotation.from_quat(rng.normal(size=(20, 4))) for _ in range(2))
+    share = rng.uniform(0.0, 1.0, 20)
+    way = (last * first.inv()).as_rotvec()
+    expected = Rotation.from_rotvec(share[:, None] * way) * first
+    a, b = (np.roll(r.as_quat(), 1, axis=1) for r in (first, last))
+    actual = Rotation.from_quat(np.roll(rotation.slerp(a, b, share), -1, axis=1))
+    assert (actual * expected.inv()).magnitude().max() < 1e-6
 
 
 def test_retreat_moves_against_the_palm_and_opens(hand):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 
+from . import rotation
 from .descend import run_stage
 from .distance import DeviceMesh
 from .hand import Hand
@@ -26,19 +30,71 @@ LIFT_OFF = Stage(
 )
 """Push every point a little further than the clearance; neighbouring points keep the skin between them clear too."""
 
+PEEL_OFF = replace(LIFT_OFF, iterations=100, margin=0.004, position_step=3.0e-4, rotation_step=3.0e-3)
+"""Only so far that the straight way on from the grasp is seen."""
+
+PEEL_FACTORS = (2.0, 2.5, 3.0, 4.0, 5.0)
+"""How much further the hand goes on that way."""
+
 LIFT_OFF_POINTS = 1024
 
-PREGRASP_STEPS = 16
-"""Candidates on the way back from the grasp."""
+PATH_SHARES = (0.1, 0.25, 0.5, 0.75)
+"""Where the straight way from grasp to pregrasp is looked at."""
+
+RETREAT_STEPS = 16
+"""Candidates on the way straight back from the grasp."""
 
 CLEARANCE_REACH = 0.02
 """Larger clearances are not told apart [m]."""
 
 STEP_BACK = 0.01
-"""Distance between two candidates [m]."""
+"""Distance between two of them [m]."""
 
 STEPS_TO_OPEN = 8
 """Candidates after which the hand is fully open."""
+
+
+def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> tuple[Pose, np.ndarray]:
+    """A pose near the grasp that is clear of the object, and its clearance [m], shape (N,).
+
+    The best of several candidates for each grasp: what is short of the clearance counts against one, and how deep the
+    straight way between the two poses leads through the object, beyond the depth of the grasp itself. Fingers that
+    touch on the way push the object off; those that come from afar arrive one after the other. Clearances are cut off
+    at ``CLEARANCE_REACH``.
+    """
+    hand = model.hand
+    skin = surface_points(hand, LIFT_OFF_POINTS, links=grasping_links(hand), device=mesh.device)
+    coarse = hand_model(hand, skin, mesh.device)
+    best = grasp
+    shortfall = np.full(len(grasp), np.inf)
+    unavoidable = np.minimum(clearance(coarse, mesh, grasp, reach=CLEARANCE_REACH), 0.0)
+    for candidates in (_peeled, _lifted, _retreated):
+        for candidate in candidates(coarse, mesh, grasp):
+            short = np.maximum(PREGRASP_CLEARANCE - clearance(model, mesh, candidate, reach=CLEARANCE_REACH), 0.0)
+            short += np.maximum(unavoidable - path_clearance(coarse, mesh, grasp, candidate), 0.0)
+            best = choose(short < shortfall - 1e-6, candidate, best)
+            shortfall = np.minimum(short, shortfall)
+        if not shortfall.any():
+            break
+    return best, clearance(model, mesh, best, reach=CLEARANCE_REACH)
+
+
+def _peeled(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> Iterator[Pose]:
+    """Further and further along the way on which the hand comes off the object at first."""
+    near = run_stage(model, mesh, np.zeros((0, 3)), grasp, PEEL_OFF)[0]
+    for factor in PEEL_FACTORS:
+        yield between(model.hand, grasp, near, factor)
+
+
+def _lifted(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> Iterator[Pose]:
+    """Moved as little as it takes for all points to be clear."""
+    yield run_stage(model, mesh, np.zeros((0, 3)), grasp, LIFT_OFF)[0]
+
+
+def _retreated(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> Iterator[Pose]:
+    """Back from the grasp against the palm's normal, and nearer and nearer to open."""
+    for step in range(1, RETREAT_STEPS + 1):
+        yield retreat(model.hand, grasp, step)
 
 
 def retreat(hand: Hand, grasp: Pose, step: int) -> Pose:
@@ -48,36 +104,26 @@ def retreat(hand: Hand, grasp: Pose, step: int) -> Pose:
     return Pose(grasp.wrist_position - step * STEP_BACK * approach(hand, grasp), grasp.wrist_quaternion, joints)
 
 
-def lift_off(hand: Hand, mesh: DeviceMesh, grasp: Pose) -> Pose:
-    """The hand moved as little as it takes for its points to be clear of the object.
-
-    A short way back matters: fingers that come from afar arrive one after the other and push the object away.
-    """
-    skin = surface_points(hand, LIFT_OFF_POINTS, links=grasping_links(hand), device=mesh.device)
-    model = hand_model(hand, skin, mesh.device)
-    return run_stage(model, mesh, np.zeros((0, 3)), grasp, LIFT_OFF)[0]
+def path_clearance(model: HandModel, mesh: DeviceMesh, grasp: Pose, before: Pose) -> np.ndarray:
+    """Least signed distance between hand and object on the straight way, the grasp itself left out [m], shape (N,)."""
+    ways = [between(model.hand, grasp, before, share) for share in PATH_SHARES]
+    return np.min([clearance(model, mesh, pose, reach=CLEARANCE_REACH) for pose in ways], axis=0)
 
 
-def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> tuple[Pose, np.ndarray]:
-    """A pose near the grasp that is clear of the object, and its clearance [m], shape (N,).
+def between(hand: Hand, first: Pose, last: Pose, share: float) -> Pose:
+    """Poses on the way, or beyond its end: straight in position and joints, along the great arc in rotation."""
+    position, joints = (
+        (1.0 - share) * a + share * b
+        for a, b in ((first.wrist_position, last.wrist_position), (first.joint_position, last.joint_position))
+    )
+    turned = rotation.slerp(first.wrist_quaternion, last.wrist_quaternion, np.full(len(first), share))
+    return Pose(position, turned, hand.clamp(joints))
 
-    The hand lifts off; where that does not clear it, it is the nearest clear candidate on the straight way back, and
-    where none is clear the one with the largest clearance. Clearances are cut off at ``CLEARANCE_REACH``.
-    """
-    best = lift_off(model.hand, mesh, grasp)
-    best_distance = clearance(model, mesh, best, reach=CLEARANCE_REACH)
-    for step in range(1, PREGRASP_STEPS + 1):
-        open_cases = np.flatnonzero(best_distance < PREGRASP_CLEARANCE)
-        if not len(open_cases):
-            break
-        candidate = retreat(model.hand, grasp[open_cases], step)
-        distance = clearance(model, mesh, candidate, reach=CLEARANCE_REACH)
-        better = distance > best_distance[open_cases]
-        chosen = open_cases[better]
-        best_distance[chosen] = distance[better]
-        for name in ("wrist_position", "wrist_quaternion", "joint_position"):
-            getattr(best, name)[chosen] = getattr(candidate, name)[better]
-    return best, best_distance
+
+def choose(first: np.ndarray, yes: Pose, no: Pose) -> Pose:
+    """Rows of ``yes`` where the mask (N,) is set, of ``no`` elsewhere."""
+    pairs = zip(vars(yes).values(), vars(no).values(), strict=True)
+    return Pose(*(np.where(first[:, None], a, b) for a, b in pairs))
 
 
 def extrapolate(hand: Hand, grasp: Pose, before: Pose) -> Pose:

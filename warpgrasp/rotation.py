@@ -61,3 +61,16 @@ def inverse(transform: np.ndarray) -> np.ndarray:
     back[..., :3, 3] = -(back[..., :3, :3] @ transform[..., :3, 3:])[..., 0]
     back[..., 3, 3] = 1.0
     return back
+
+
+def slerp(first: np.ndarray, last: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """From unit quaternions to others along the shorter arcs, shape (N, 4); shares of shape (N,)."""
+    cosine = (first * last).sum(axis=1)
+    last = np.where(cosine < 0.0, -1.0, 1.0)[:, None] * last
+    angle = np.arccos(np.minimum(np.abs(cosine), 1.0))
+    straight = angle < 1.0e-3
+    sine = np.where(straight, 1.0, np.sin(angle))
+    weight = np.where(straight, 1.0 - share, np.sin((1.0 - share) * angle) / sine)
+    other = np.where(straight, share, np.sin(share * angle) / sine)
+    mixed = weight[:, None] * first + other[:, None] * last
+    return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
