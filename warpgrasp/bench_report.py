@@ -293,40 +293,60 @@ def plot(rows: list[Row], settings: Settings, out: Path) -> list[Path]:
         return []
     written = [_figure(out / "penetration.png", (6.4, 4.0), lambda axes: _draw_penetration(axes, found))]
     if names:
-        width = max(6.4, 1.2 + 0.12 * len(rows))
-        draw_success = lambda axes: _draw_success(axes, found, names[0])  # noqa: E731 - one argument of two calls
-        written.append(_figure(out / "success.png", (width, 4.8), draw_success))
+        hands, objects = len({hand for hand, _ in found}), len({row["object"] for row in rows})
+        size = (max(6.4, 1.2 + 0.12 * len(rows) / hands, 0.4 * objects), 1.5 + 1.7 * hands)
+        draw_success = lambda panels: _draw_success(panels, found, names[0])  # noqa: E731 - one argument of two calls
+        written.append(_figure(out / "success.png", size, draw_success, panels=hands))
         written.append(_figure(out / "time.png", (6.4, 4.0), lambda axes: _draw_time(axes, found, settings, names[0])))
     return written
 
 
-def _figure(path: Path, size: tuple[float, float], draw: Callable[[Any], None]) -> Path:
-    """Draw without a display, and without touching the user's own figures."""
+def _figure(path: Path, size: tuple[float, float], draw: Callable[[Any], None], *, panels: int = 0) -> Path:
+    """Draw without a display, and without touching the user's own figures; on one axes or a column of panels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    draw(figure.subplots())
+    draw(figure.subplots(panels, sharex=True, squeeze=False)[:, 0] if panels else figure.subplots())
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     figure.savefig(temporary, dpi=150, format="png")
     os.replace(temporary, path)
     return path
 
 
-def _draw_success(axes: Any, found: dict[tuple[str, str], list[Row]], protocol: str) -> None:
-    """Bars: share of attempted grasps that hold, by object, with Wilson intervals."""
+MARKERS = "osD^vPX*"
+"""Of the hands, in the order in which they come."""
+
+LINES = ("-", "--", ":", "-.")
+"""Likewise."""
+
+
+def _style(found: Iterable[tuple[str, str]], key: tuple[str, str]) -> tuple[str, int]:
+    """Colour of the recipe, the same with every hand, and number of the hand."""
+    hands, recipes = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    return f"C{recipes.index(key[1]) % 10}", hands.index(key[0])
+
+
+def _draw_success(panels: Any, found: dict[tuple[str, str], list[Row]], protocol: str) -> None:
+    """Bars, a panel for each hand: share of attempted grasps that hold, by object, with Wilson intervals."""
     objects = list(dict.fromkeys(row["object"] for chosen in found.values() for row in chosen))
-    width = 0.8 / len(found)
-    for place, (key, chosen) in enumerate(found.items()):
+    recipes = list(dict.fromkeys(recipe for _, recipe in found))
+    width = 0.8 / len(recipes)
+    for key, chosen in found.items():
+        color, hand = _style(found, key)
         shares = [share(column([row], f"success_{protocol}") > 0.0) for row in chosen]
-        x = [objects.index(row["object"]) + (place - 0.5 * (len(found) - 1)) * width for row in chosen]
+        shift = (recipes.index(key[1]) - 0.5 * (len(recipes) - 1)) * width
+        x = [objects.index(row["object"]) + shift for row in chosen]
         value = np.array([entry["value"] for entry in shares])
         ends = [value - [entry["low"] for entry in shares], [entry["high"] for entry in shares] - value]
-        axes.bar(x, 100 * value, width, yerr=100 * np.abs(ends), label=" ".join(key), error_kw={"lw": 0.6})
-    axes.set_xticks(range(len(objects)), objects, rotation=60, ha="right", fontsize=7)
-    axes.set(ylabel=f"held under {protocol}, of attempted [%]", ylim=(0, 100))
-    axes.legend(fontsize=7, ncols=2)
+        options = {"label": key[1], "color": color, "error_kw": {"lw": 0.6}}
+        panels[hand].bar(x, 100 * value, width, yerr=100 * np.abs(ends), **options)
+        panels[hand].set(ylabel=f"{key[0]} [%]", ylim=(0, 100))
+    panels[-1].set_xticks(range(len(objects)), objects, rotation=60, ha="right", fontsize=7)
+    panels[0].set_title(f"held under {protocol}, of attempted", fontsize=9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    panels[0].figure.legend(handles, labels, fontsize=7, ncols=len(recipes), loc="outside lower center")
 
 
 def _draw_penetration(axes: Any, found: dict[tuple[str, str], list[Row]]) -> None:
@@ -334,7 +354,9 @@ def _draw_penetration(axes: Any, found: dict[tuple[str, str], list[Row]]) -> Non
     for key, chosen in found.items():
         depth = np.sort(column(chosen, "penetration_depth_m"))
         depth = np.maximum(1e3 * depth[np.isfinite(depth)], 1e-3)
-        axes.step(depth, 100 * np.arange(1, len(depth) + 1) / max(len(depth), 1), where="post", label=" ".join(key))
+        color, hand = _style(found, key)
+        style = {"color": color, "ls": LINES[hand % len(LINES)], "label": " ".join(key)}
+        axes.step(depth, 100 * np.arange(1, len(depth) + 1) / max(len(depth), 1), where="post", **style)
     axes.set(
         xscale="log", xlabel="largest penetration, none drawn at 1 µm [mm]", ylabel="grasps up to it [%]", ylim=(0, 100)
     )
@@ -348,7 +370,9 @@ def _draw_time(axes: Any, found: dict[tuple[str, str], list[Row]], settings: Set
         result = summary["success"][protocol]["of_attempted"]
         ends = [[100 * (result["value"] - result["low"])], [100 * (result["high"] - result["value"])]]
         at = [max(summary["core_seconds_per_grasp"], 1e-3)], [100 * result["value"]]
-        axes.errorbar(*at, yerr=np.abs(ends), fmt="o", label=" ".join(key))
+        color, hand = _style(found, key)
+        style = {"color": color, "fmt": MARKERS[hand % len(MARKERS)], "label": " ".join(key)}
+        axes.errorbar(*at, yerr=np.abs(ends), **style)
     axes.set(xscale="log", xlabel="core-seconds per grasp", ylabel=f"held under {protocol}, of attempted [%]")
     axes.set_ylim(0, 100)
     axes.legend(fontsize=7)
