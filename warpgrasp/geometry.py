@@ -105,7 +105,8 @@ def measure_geometry(
         device: Warp device; the first GPU when omitted, the CPU where there is none.
 
     Returns:
-        All distances, areas and contacts. Depths miss what lies between two points: 0.1 mm on a fingertip.
+        All distances, areas and contacts. Depths miss what lies between two points: about
+        0.1 mm on a fingertip, more at a sharp corner.
 
     Raises:
         HandError: The hand has no geometry.
