@@ -48,7 +48,7 @@ def can() -> trimesh.Trimesh:
 
 @pytest.fixture(scope="module")
 def grasps(can) -> Grasps:
-    return warpgrasp.synthesize("allegro", can, count=6, seed=3, iterations=60, device="cpu")
+    return warpgrasp.synthesize("allegro", can, count=6, seed=3, iterations=60, device="cpu", recipe="attraction")
 
 
 @pytest.fixture(scope="module")
