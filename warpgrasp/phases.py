@@ -66,17 +66,22 @@ def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> tuple[Pose, np.
     skin = surface_points(hand, LIFT_OFF_POINTS, links=grasping_links(hand), device=mesh.device)
     coarse = hand_model(hand, skin, mesh.device)
     best = grasp
+    distance = clearance(model, mesh, grasp, reach=CLEARANCE_REACH)
     shortfall = np.full(len(grasp), np.inf)
     unavoidable = np.minimum(clearance(coarse, mesh, grasp, reach=CLEARANCE_REACH), 0.0)
     for candidates in (_peeled, _lifted, _retreated):
-        for candidate in candidates(coarse, mesh, grasp):
-            short = np.maximum(PREGRASP_CLEARANCE - clearance(model, mesh, candidate, reach=CLEARANCE_REACH), 0.0)
-            short += np.maximum(unavoidable - path_clearance(coarse, mesh, grasp, candidate), 0.0)
-            best = choose(short < shortfall - 1e-6, candidate, best)
-            shortfall = np.minimum(short, shortfall)
-        if not shortfall.any():
+        rows = np.flatnonzero(shortfall)
+        if not len(rows):
             break
-    return best, clearance(model, mesh, best, reach=CLEARANCE_REACH)
+        for candidate in candidates(coarse, mesh, grasp[rows]):
+            clear = clearance(model, mesh, candidate, reach=CLEARANCE_REACH)
+            short = np.maximum(PREGRASP_CLEARANCE - clear, 0.0)
+            short += np.maximum(unavoidable[rows] - path_clearance(coarse, mesh, grasp[rows], candidate), 0.0)
+            better = short < shortfall[rows] - 1e-6
+            best = replace_rows(best, rows[better], candidate[better])
+            distance[rows[better]] = clear[better]
+            shortfall[rows] = np.minimum(short, shortfall[rows])
+    return best, distance
 
 
 def _peeled(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> Iterator[Pose]:
@@ -120,10 +125,12 @@ def between(hand: Hand, first: Pose, last: Pose, share: float) -> Pose:
     return Pose(position, turned, hand.clamp(joints))
 
 
-def choose(first: np.ndarray, yes: Pose, no: Pose) -> Pose:
-    """Rows of ``yes`` where the mask (N,) is set, of ``no`` elsewhere."""
-    pairs = zip(vars(yes).values(), vars(no).values(), strict=True)
-    return Pose(*(np.where(first[:, None], a, b) for a, b in pairs))
+def replace_rows(pose: Pose, rows: np.ndarray, new: Pose) -> Pose:
+    """The poses, with those of some rows replaced."""
+    fields = [field.copy() for field in vars(pose).values()]
+    for field, values in zip(fields, vars(new).values(), strict=True):
+        field[rows] = values
+    return Pose(*fields)
 
 
 def extrapolate(hand: Hand, grasp: Pose, before: Pose) -> Pose:
