@@ -168,7 +168,7 @@ def evaluate_signed_distance(
 
     from .kernels import distance as kernels
 
-    mode = _phong_mode(phong_alpha, phong_mode)
+    mode = phong_mode_number(phong_alpha, phong_mode)
     _check_shapes(points, face=face, outward=outward, distance_out=distance_out, gradient_out=gradient_out)
     wp.launch(
         kernels.signed_distance,
@@ -217,7 +217,7 @@ def evaluate_signed_distance_adjoint(
 
     from .kernels import distance as kernels
 
-    mode = _phong_mode(phong_alpha, phong_mode)
+    mode = phong_mode_number(phong_alpha, phong_mode)
     _check_shapes(
         points,
         face=face,
@@ -279,7 +279,7 @@ def _check_phong_alpha(alpha: float) -> None:
         raise OptionError(f"phong_alpha must be in [0, 1], got {alpha}")
 
 
-def _phong_mode(alpha: float, mode: PhongMode) -> int:
+def phong_mode_number(alpha: float, mode: PhongMode) -> int:
     """Number of a mode in the kernels."""
     from .kernels import distance as kernels
 

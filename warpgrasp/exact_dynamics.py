@@ -7,18 +7,11 @@ from typing import Any
 
 import warp as wp
 
-from .distance import FAR_DISTANCE, DeviceMesh, PhongMode, find_closest_faces
+from .distance import FAR_DISTANCE, DeviceMesh, PhongMode, find_closest_faces, phong_mode_number
 from .dynamics import Body, kernel_settings
 from .errors import OptionError, ShapeError
-from .kernels import distance as distance_kernels
 from .kernels import exact_dynamics as kernels
 from .options import Dynamics
-
-PHONG_MODES: dict[PhongMode, int] = {
-    "distance": distance_kernels.PHONG_DISTANCE,
-    "plane": distance_kernels.PHONG_PLANE,
-    "printed": distance_kernels.PHONG_PRINTED,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +66,7 @@ class ExactDynamics:
         self.mesh = mesh
         self.options = options
         self.max_distance = max_distance
-        self.phong = (phong_alpha, PHONG_MODES[phong_mode])
+        self.phong = (phong_alpha, phong_mode_number(phong_alpha, phong_mode))
         self.settings = kernel_settings(Body.of(mesh.object), options)
         self.point = self._zeros((grasp_count, point_count), wp.vec3)
         per_simulation = (grasp_count, options.simulations)

@@ -69,8 +69,7 @@ def slerp(first: np.ndarray, last: np.ndarray, share: np.ndarray) -> np.ndarray:
     last = np.where(cosine < 0.0, -1.0, 1.0)[:, None] * last
     angle = np.arccos(np.minimum(np.abs(cosine), 1.0))
     straight = angle < 1.0e-3
-    sine = np.where(straight, 1.0, np.sin(angle))
-    weight = np.where(straight, 1.0 - share, np.sin((1.0 - share) * angle) / sine)
-    other = np.where(straight, share, np.sin(share * angle) / sine)
-    mixed = weight[:, None] * first + other[:, None] * last
+    weight = np.where(straight, 1.0 - share, np.sin((1.0 - share) * angle))
+    other = np.where(straight, share, np.sin(share * angle))
+    mixed = (weight[:, None] * first + other[:, None] * last) / np.where(straight, 1.0, np.sin(angle))[:, None]
     return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)

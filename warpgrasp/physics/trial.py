@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import rotation
 from .engine import mujoco
 from .protocols import DIRECTIONS, Protocol
 from .scene import Addresses
@@ -42,7 +43,7 @@ class HandPose:
         """Straight in position and joints, along the great arc in rotation."""
         return HandPose(
             (1.0 - share) * self.position + share * other.position,
-            slerp(self.quaternion, other.quaternion, share),
+            rotation.slerp(self.quaternion[None], other.quaternion[None], np.array([share]))[0],
             (1.0 - share) * self.joints + share * other.joints,
         )
 
@@ -378,15 +379,3 @@ def _depth(distance: np.ndarray) -> float:
 
 def _ignore(message: str) -> None:
     """MuJoCo would write warnings into a file in the working folder; a trial that diverges says so itself."""
-
-
-def slerp(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """From one unit quaternion to another along the shorter arc, shape (4,)."""
-    cosine = float(a @ b)
-    b, cosine = (b, cosine) if cosine >= 0.0 else (-b, -cosine)
-    angle = np.arccos(min(1.0, cosine))
-    if angle < 1e-3:
-        mixed = (1.0 - share) * a + share * b
-    else:
-        mixed = (np.sin((1.0 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)
-    return mixed / np.linalg.norm(mixed)
