@@ -20,6 +20,7 @@ from .optimize import Descent
 from .options import Recipe, Stage
 from .pose import Pose, concatenate
 from .surface import grasping_links, surface_points
+from .surroundings import NOTHING, Surroundings
 
 GPU_BATCH = 4096
 """Grasps that are optimized at once on a GPU."""
@@ -39,6 +40,7 @@ def descend(
     recipe: Recipe,
     points: int,
     report: ProgressCallback | None,
+    surroundings: Surroundings = NOTHING,
 ) -> tuple[Pose, np.ndarray]:
     """Run the first stage of a recipe from every start, and the others from the best of each grasp's.
 
@@ -50,6 +52,7 @@ def descend(
         recipe: What to do.
         points: Points on the skin of the palm and the fingers, before a stage's own density.
         report: Told how far it is, where given.
+        surroundings: What the hand must respect besides the object.
 
     Returns:
         The poses at the end, and the loss of the last stage, shape (N,); the start and NaN where a stage diverged.
@@ -62,7 +65,9 @@ def descend(
         skin = surface_points(hand, stage.density * points, links=grasping_links(hand), device=mesh.device)
         model = hand_model(hand, skin, mesh.device)
         inner = object_surface(obj, stage.object_points // 2)
-        pose, ended = run_stage(model, mesh, inner, pose, stage, recipe=recipe, on_step=progress.add)
+        pose, ended = run_stage(
+            model, mesh, inner, pose, stage, recipe=recipe, surroundings=surroundings, on_step=progress.add
+        )
         loss = np.where(np.isfinite(loss), ended, np.nan)
         if len(pose) > count:
             kept = least_of_each(loss, count)
@@ -78,6 +83,7 @@ def run_stage(
     stage: Stage,
     *,
     recipe: Recipe | None = None,
+    surroundings: Surroundings = NOTHING,
     on_step: Callable[[int], None] = lambda count: None,
 ) -> tuple[Pose, np.ndarray]:
     """One stage from every start, in batches.
@@ -86,17 +92,17 @@ def run_stage(
     core, so there is one batch per core. Grasps do not feel each other, so how they are batched does not change the
     result. A hand that is nowhere in the end is put back to where it started; its loss is NaN.
     """
-    phong: dict[str, Any] = (
-        {"phong_alpha": recipe.phong_alpha, "phong_mode": recipe.phong_mode} if recipe is not None else {}
-    )
+    options: dict[str, Any] = {"surroundings": surroundings}
+    if recipe is not None:
+        options |= {"phong_alpha": recipe.phong_alpha, "phong_mode": recipe.phong_mode}
     workers = len(os.sched_getaffinity(0)) if model.device == "cpu" else 1
     limit = CPU_BATCH if model.device == "cpu" else GPU_BATCH
-    limit = int(min(limit, grasps_that_fit(model, mesh, object_point, stage, **phong)))
+    limit = int(min(limit, grasps_that_fit(model, mesh, object_point, stage, **options)))
 
     with ThreadPoolExecutor(workers) as pool:
 
         def run_round(batches: list[Pose]) -> list[tuple[Pose, np.ndarray]]:
-            descents = [Descent(model, mesh, object_point, batch, stage, **phong) for batch in batches]
+            descents = [Descent(model, mesh, object_point, batch, stage, **options) for batch in batches]
             for descent in descents:
                 descent.capture()
             list(pool.map(lambda descent: descent.run(lambda: on_step(len(descent))), descents))

@@ -18,7 +18,7 @@ FREE_SHARE = 0.8
 """Share of the free memory that a batch may take; the rest is for graphs, fragments and other programs."""
 
 
-def bytes_per_grasp(model: HandModel, mesh: DeviceMesh, object_point: np.ndarray, stage: Stage, **phong: Any) -> int:
+def bytes_per_grasp(model: HandModel, mesh: DeviceMesh, object_point: np.ndarray, stage: Stage, **options: Any) -> int:
     """Device memory that one more grasp takes in a :class:`Descent` with these arguments.
 
     It is what two grasps take over what one takes: whatever a descent allocates counts, and nothing has to be added up
@@ -31,23 +31,27 @@ def bytes_per_grasp(model: HandModel, mesh: DeviceMesh, object_point: np.ndarray
         mesh: The object.
         object_point: Points on the object's surface [m], shape (object point, 3).
         stage: Terms, and how the object is simulated.
-        phong: ``phong_alpha`` and ``phong_mode``, as for a descent.
+        options: ``phong_alpha``, ``phong_mode`` and ``surroundings``, as for a descent.
     """
     joints = model.hand.open_position
 
     def taken(count: int) -> int:
         pose = Pose(np.zeros((count, 3)), np.tile([1.0, 0.0, 0.0, 0.0], (count, 1)), np.tile(joints, (count, 1)))
-        return allocated_bytes(Descent(model, mesh, object_point, pose, stage, **phong), shared=(model, mesh))
+        return allocated_bytes(
+            Descent(model, mesh, object_point, pose, stage, **options), shared=(model, mesh, *options.values())
+        )
 
     return taken(2) - taken(1)
 
 
-def grasps_that_fit(model: HandModel, mesh: DeviceMesh, object_point: np.ndarray, stage: Stage, **phong: Any) -> float:
+def grasps_that_fit(
+    model: HandModel, mesh: DeviceMesh, object_point: np.ndarray, stage: Stage, **options: Any
+) -> float:
     """Grasps of a descent with these arguments that the device has room for now: at least 1, infinite on a CPU."""
     free = free_bytes(model.device)
     if not np.isfinite(free):
         return free
-    return max(1, FREE_SHARE * free // bytes_per_grasp(model, mesh, object_point, stage, **phong))
+    return max(1, FREE_SHARE * free // bytes_per_grasp(model, mesh, object_point, stage, **options))
 
 
 def free_bytes(device: str) -> float:

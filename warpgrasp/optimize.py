@@ -31,6 +31,7 @@ from .pose import Pose
 from .proximity import find_proximity
 from .stability import Stability
 from .state import allocate
+from .surroundings import NOTHING, Surroundings
 
 
 def schedule(stage: Stage) -> np.ndarray:
@@ -72,6 +73,7 @@ class Descent:
         stage: Iterations, weights and steps.
         phong_alpha: Share of Phong smoothing in the signed distance.
         phong_mode: What the distance to the smoothed surface is.
+        surroundings: What the hand must respect besides the object.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Descent:
         *,
         phong_alpha: float = 0.0,
         phong_mode: PhongMode = "distance",
+        surroundings: Surroundings = NOTHING,
     ) -> None:
         self.model = model
         self.mesh = mesh
@@ -99,6 +102,7 @@ class Descent:
             if stage.stability_weight
             else None
         )
+        self.terms = surroundings.terms(model, start)
         self.graphs: dict[bool, wp.Graph] = {}
 
     def __len__(self) -> int:
@@ -117,6 +121,8 @@ class Descent:
             modules.append(balance)
         if self.stability:
             modules += [combine, exact_dynamics if self.stage.dynamics.exact else dynamics]
+        for term in self.terms:
+            modules += term.modules
         return modules
 
     def run(self, on_iteration: Callable[[], None] = lambda: None) -> None:
@@ -165,6 +171,8 @@ class Descent:
             outputs=[state.link_wrench],
             device=model.device,
         )
+        for term in self.terms:
+            term.add_gradient(state)
         kinematics.find_pose_gradients(
             model, state.link_transform, state.link_wrench, state.wrist_gradient, state.free_gradient
         )
@@ -247,6 +255,7 @@ class Descent:
             parts.append(self.balance.arrays.loss)
         if self.stability:
             parts.append(self.stability.loss)
+        parts += [term.loss for term in self.terms]
         return tuple(parts)
 
     def loss(self) -> np.ndarray:
@@ -261,6 +270,8 @@ class Descent:
         self.state.searched.fill_(wp.vec4(-1.0))
         if self.balance:
             self.balance.restart()
+        for term in self.terms:
+            term.restart()
 
     def pose(self) -> Pose:
         """The current poses; joints are within ranges and couplings in float64 too."""

@@ -1,0 +1,50 @@
+"""What a hand must respect besides the object: a table, obstacles, the arm that carries it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import kinematics
+from .model import HandModel
+from .pose import Pose
+from .state import allocate
+from .term import Term
+
+if TYPE_CHECKING:
+    from .obstacles import Obstacles
+    from .reach import MountedArm
+    from .table import Table
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Surroundings:
+    """All of it in the object's frame; what is not there is ``None``."""
+
+    table: Table | None = None
+
+    obstacles: Obstacles | None = None
+
+    arm: MountedArm | None = None
+
+    def terms(self, model: HandModel, start: Pose) -> list[Term]:
+        """A term of the loss for each of them, for as many grasps as there are starts."""
+        return [around.term(model, start) for around in (self.table, self.obstacles, self.arm) if around is not None]
+
+    def loss(self, model: HandModel, pose: Pose) -> np.ndarray:
+        """What the terms say of some poses, shape (N,)."""
+        state = allocate(model, pose, np.zeros((0, 3)))
+        kinematics.find_link_transforms(
+            model, state.wrist, state.free_position, state.joint_position, state.link_transform
+        )
+        total = np.zeros(len(pose))
+        for term in self.terms(model, pose):
+            term.add_gradient(state)
+            total += term.loss.numpy()
+        return total
+
+
+NOTHING = Surroundings()
+"""The object floats freely, and so does the hand."""
