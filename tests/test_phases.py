@@ -12,7 +12,7 @@ from warpgrasp.distance import DeviceMesh
 from warpgrasp.hand_file import load_hand
 from warpgrasp.mesh import load_object
 from warpgrasp.model import hand_model
-from warpgrasp.phases import PREGRASP_CLEARANCE, between, extrapolate, path_clearance, pregrasp, retreat
+from warpgrasp.phases import PREGRASP_CLEARANCE, between, extrapolate, pregrasp, retreat
 from warpgrasp.pose import Pose
 from warpgrasp.proximity import clearance
 from warpgrasp.surface import surface_points
@@ -38,7 +38,8 @@ def test_pregrasp_is_clear_and_near(hand, device):
     mesh = DeviceMesh(load_object(ball_before(0.045)), device)
     grasp = touching(hand)
     assert clearance(model, mesh, grasp).max() < 0.005, "the case should need room"
-    before, distance = pregrasp(model, mesh, grasp)
+    approach = pregrasp(model, mesh, grasp)
+    before, distance = approach.pose, approach.clearance
     np.testing.assert_allclose(distance, np.minimum(clearance(model, mesh, before), 0.02), atol=1e-6)
     assert distance.min() >= PREGRASP_CLEARANCE
     assert np.linalg.norm(before.wrist_position - grasp.wrist_position, axis=1).max() < 0.03
@@ -49,18 +50,19 @@ def test_the_way_from_the_pregrasp_is_clear(hand, device):
     model = hand_model(hand, surface_points(hand, 2048, device=device), device)
     mesh = DeviceMesh(load_object(ball_before(0.045)), device)
     grasp = touching(hand)
-    before, _ = pregrasp(model, mesh, grasp)
+    approach = pregrasp(model, mesh, grasp)
     own = np.minimum(clearance(model, mesh, grasp), 0.0)
-    assert (path_clearance(model, mesh, grasp, before) > own - 1e-3).all()
+    assert (approach.way_clearance > own - 1e-3).all()
 
 
 def test_pregrasp_goes_straight_back_where_nothing_else_clears(hand, device, monkeypatch):
     for name in ("_peeled", "_lifted"):
-        monkeypatch.setattr(phases, name, lambda model, mesh, grasp: [grasp])
+        monkeypatch.setattr(phases, name, lambda _model, _mesh, grasp, _around: [grasp])
     model = hand_model(hand, surface_points(hand, 512, device=device), device)
     mesh = DeviceMesh(load_object(ball_before(0.045)), device)
     grasp = touching(hand)
-    before, distance = pregrasp(model, mesh, grasp)
+    approach = pregrasp(model, mesh, grasp)
+    before, distance = approach.pose, approach.clearance
     assert distance.min() >= PREGRASP_CLEARANCE
     step = round(float(-(before.wrist_position[0] @ hand.palm.normal)) / 0.01)
     assert step >= 1

@@ -1,4 +1,4 @@
-"""From poses to labelled grasps: pregrasp and squeeze, measurements, labels, order."""
+"""From poses to labelled grasps: the other phases, measurements, labels, order."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from .hand import Hand
 from .label import Limits, measure, reasons
 from .mesh import ObjectMesh
 from .model import HandModel, hand_model
-from .phases import extrapolate, pregrasp
+from .phases import extrapolate, lift, pregrasp
 from .pose import Pose
 from .result import Grasps
 from .squeeze import squeeze
 from .surface import surface_points
+from .surroundings import NOTHING, Surroundings
 
 CHECK_POINTS = 4096
 """Points of the hand that the pregrasp's clearance is measured with."""
@@ -34,6 +35,7 @@ def finish(
     *,
     balanced_squeeze: bool = True,
     limits: Limits | None = None,
+    surroundings: Surroundings = NOTHING,
     info: dict[str, object] | None = None,
 ) -> Grasps:
     """Add the other phases to N poses, measure and label them, and put the best first.
@@ -46,11 +48,25 @@ def finish(
         loss: What the search was left with, shape (N,).
         balanced_squeeze: Whether to press with contact forces that balance; otherwise the pregrasp is extrapolated.
         limits: What a valid grasp may not exceed.
+        surroundings: What the hand must respect besides the object.
         info: How the grasps were made, kept with them.
     """
     hand = check.hand
-    before, clearance = pregrasp(check, mesh, grasp)
-    metrics = measure(hand, obj, grasp, mesh) | {"pregrasp_clearance_m": clearance, "loss": loss}
+    approach = pregrasp(check, mesh, grasp, surroundings)
+    before = approach.pose
+    pressed = squeeze(check, mesh, grasp) if balanced_squeeze else extrapolate(hand, grasp, before)
+    raised = lift(pressed, surroundings.up)
+    metrics = measure(hand, obj, grasp, mesh) | {
+        "pregrasp_clearance_m": approach.clearance,
+        "approach_penetration_m": np.maximum(-approach.way_clearance, 0.0),
+        "loss": loss,
+    }
+    if surroundings.table is not None or surroundings.obstacles is not None:
+        free = [surroundings.clearance(check, pose) for pose in (grasp, pressed, raised)]
+        metrics["surroundings_clearance_m"] = np.minimum(approach.free, np.min(free, axis=0))
+    arm = surroundings.arm and surroundings.arm.plan(before, grasp, raised)
+    if arm is not None:
+        metrics |= arm.metrics()
     reason = reasons(hand, metrics, limits or Limits())
     grasps = Grasps(
         joint_names=hand.joint_names,
@@ -58,7 +74,10 @@ def finish(
         wrist_quaternion=grasp.wrist_quaternion,
         joint_position=grasp.joint_position,
         pregrasp=before,
-        squeeze=squeeze(check, mesh, grasp) if balanced_squeeze else extrapolate(hand, grasp, before),
+        squeeze=pressed,
+        lift=raised,
+        table=surroundings.table and surroundings.table.resting,
+        arm=arm,
         valid=reason == "",
         reason=reason,
         metrics=metrics,

@@ -40,8 +40,17 @@ class Limits:
     wrench_residual: float = 0.1
     """See :func:`wrench_residual`."""
 
-    pregrasp_clearance: float = 0.005
-    """Least distance of the pregrasp to the object [m]."""
+    pregrasp_clearance: float = 0.0099
+    """Least distance of the pregrasp to the object [m]: what it aims at, a hundredth left for the labels' points."""
+
+    approach_penetration: float = 0.002
+    """Hand in object on the straight way from pregrasp to grasp [m]."""
+
+    surroundings_clearance: float = 0.0
+    """Least distance of any link to table and obstacles, in all phases and on the way [m]."""
+
+    arm_error: float = 1.0e-4
+    """Largest distance between where the arm puts the hand and where it should be, in any phase [m]."""
 
 
 def measure(hand: Hand, obj: ObjectMesh, pose: Pose, mesh: DeviceMesh) -> dict[str, np.ndarray]:
@@ -143,7 +152,12 @@ def reasons(hand: Hand, metrics: dict[str, np.ndarray], limits: Limits) -> np.nd
         "too few links in contact": metrics["links_in_contact_2mm"] < needed,
         "not balanced": metrics["wrench_residual_mu02"] > limits.wrench_residual,
         "pregrasp not clear": metrics["pregrasp_clearance_m"] < limits.pregrasp_clearance,
+        "way not clear": metrics["approach_penetration_m"] > limits.approach_penetration,
     }
+    if "surroundings_clearance_m" in metrics:
+        failures["hits table or obstacle"] = ~(metrics["surroundings_clearance_m"] >= limits.surroundings_clearance)
+    if "arm_position_error_m" in metrics:
+        failures["out of the arm's reach"] = ~(metrics["arm_position_error_m"] <= limits.arm_error)
     reason = np.full(len(metrics["loss"]), "", dtype=object)
     for text, failed in failures.items():
         reason[failed & (reason == "")] = text

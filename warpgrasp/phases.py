@@ -1,9 +1,9 @@
-"""Pregrasp: near the grasp and clear of the object."""
+"""The poses beside the grasp: the pregrasp, near it and clear of everything, and the lift."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from .options import Stage
 from .pose import Pose
 from .proximity import clearance
 from .surface import grasping_links, surface_points
+from .surroundings import NOTHING, Surroundings
 
 PREGRASP_CLEARANCE = 0.01
 """Least distance between the hand's points and the object at the pregrasp [m]."""
@@ -50,53 +51,77 @@ CLEARANCE_REACH = 0.02
 STEP_BACK = 0.01
 """Distance between two of them [m]."""
 
+LIFT_HEIGHT = 0.1
+"""How far a grasp is lifted [m]."""
+
 STEPS_TO_OPEN = 8
 """Candidates after which the hand is fully open."""
 
 
-def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> tuple[Pose, np.ndarray]:
-    """A pose near the grasp that is clear of the object, and its clearance [m], shape (N,).
+@dataclass(frozen=True, eq=False)
+class Approach:
+    """Where N hands come from, and how free the straight way from there to the grasp is."""
+
+    pose: Pose
+    """The pregrasp."""
+
+    clearance: np.ndarray
+    """Least distance between hand and object there, at most ``CLEARANCE_REACH`` [m], shape (N,)."""
+
+    way_clearance: np.ndarray
+    """Least signed distance between hand and object on the way, both ends left out [m], shape (N,)."""
+
+    free: np.ndarray
+    """Least signed distance to the surroundings there and on the way [m], shape (N,)."""
+
+
+def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose, surroundings: Surroundings = NOTHING) -> Approach:
+    """A pose near each grasp that is clear of the object and its surroundings.
 
     The best of several candidates for each grasp: what is short of the clearance counts against one, and how deep the
-    straight way between the two poses leads through the object, beyond the depth of the grasp itself. Fingers that
-    touch on the way push the object off; those that come from afar arrive one after the other. Clearances are cut off
-    at ``CLEARANCE_REACH``.
+    straight way between the two poses leads through the object, beyond the depth of the grasp itself, or through the
+    surroundings. Fingers that touch on the way push the object off; those that come from afar arrive one after the
+    other.
     """
     hand = model.hand
     skin = surface_points(hand, LIFT_OFF_POINTS, links=grasping_links(hand), device=mesh.device)
     coarse = hand_model(hand, skin, mesh.device)
-    best = grasp
-    distance = clearance(model, mesh, grasp, reach=CLEARANCE_REACH)
+    found = Approach(grasp, *np.full((3, len(grasp)), -np.inf))
     shortfall = np.full(len(grasp), np.inf)
     unavoidable = np.minimum(clearance(coarse, mesh, grasp, reach=CLEARANCE_REACH), 0.0)
     for candidates in (_peeled, _lifted, _retreated):
         rows = np.flatnonzero(shortfall)
         if not len(rows):
             break
-        for candidate in candidates(coarse, mesh, grasp[rows]):
-            clear = clearance(model, mesh, candidate, reach=CLEARANCE_REACH)
-            short = np.maximum(PREGRASP_CLEARANCE - clear, 0.0)
-            short += np.maximum(unavoidable[rows] - path_clearance(coarse, mesh, grasp[rows], candidate), 0.0)
+        for pose in candidates(coarse, mesh, grasp[rows], surroundings):
+            ways = [between(hand, grasp[rows], pose, share) for share in PATH_SHARES]
+            new = Approach(
+                pose,
+                clearance(model, mesh, pose, reach=CLEARANCE_REACH),
+                np.min([clearance(coarse, mesh, way, reach=CLEARANCE_REACH) for way in ways], axis=0),
+                np.min([surroundings.clearance(model, stop) for stop in (*ways, pose)], axis=0),
+            )
+            short = np.maximum(PREGRASP_CLEARANCE - new.clearance, 0.0)
+            short += np.maximum(unavoidable[rows] - new.way_clearance, 0.0) + np.maximum(-new.free, 0.0)
             better = short < shortfall[rows] - 1e-6
-            best = replace_rows(best, rows[better], candidate[better])
-            distance[rows[better]] = clear[better]
+            found = _replace_rows(found, rows[better], new, better)
             shortfall[rows] = np.minimum(short, shortfall[rows])
-    return best, distance
+    return found
 
 
-def _peeled(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> Iterator[Pose]:
+def _peeled(model: HandModel, mesh: DeviceMesh, grasp: Pose, surroundings: Surroundings) -> Iterator[Pose]:
     """Further and further along the way on which the hand comes off the object at first."""
-    near = run_stage(model, mesh, np.zeros((0, 3)), grasp, PEEL_OFF)[0]
+    near = run_stage(model, mesh, np.zeros((0, 3)), grasp, PEEL_OFF, surroundings=surroundings)[0]
     for factor in PEEL_FACTORS:
         yield between(model.hand, grasp, near, factor)
 
 
-def _lifted(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> Iterator[Pose]:
+def _lifted(model: HandModel, mesh: DeviceMesh, grasp: Pose, surroundings: Surroundings) -> Iterator[Pose]:
     """Moved as little as it takes for all points to be clear."""
-    yield run_stage(model, mesh, np.zeros((0, 3)), grasp, LIFT_OFF)[0]
+    yield run_stage(model, mesh, np.zeros((0, 3)), grasp, LIFT_OFF, surroundings=surroundings)[0]
 
 
-def _retreated(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> Iterator[Pose]:
+def _retreated(model: HandModel, _mesh: DeviceMesh, grasp: Pose, _surroundings: Surroundings) -> Iterator[Pose]:
     """Back from the grasp against the palm's normal, and nearer and nearer to open."""
     for step in range(1, RETREAT_STEPS + 1):
         yield retreat(model.hand, grasp, step)
@@ -107,12 +132,6 @@ def retreat(hand: Hand, grasp: Pose, step: int) -> Pose:
     share = min(step / STEPS_TO_OPEN, 1.0)
     joints = (1.0 - share) * grasp.joint_position + share * hand.open_position
     return Pose(grasp.wrist_position - step * STEP_BACK * approach(hand, grasp), grasp.wrist_quaternion, joints)
-
-
-def path_clearance(model: HandModel, mesh: DeviceMesh, grasp: Pose, before: Pose) -> np.ndarray:
-    """Least signed distance between hand and object on the straight way, the grasp itself left out [m], shape (N,)."""
-    ways = [between(model.hand, grasp, before, share) for share in PATH_SHARES]
-    return np.min([clearance(model, mesh, pose, reach=CLEARANCE_REACH) for pose in ways], axis=0)
 
 
 def between(hand: Hand, first: Pose, last: Pose, share: float) -> Pose:
@@ -131,6 +150,18 @@ def replace_rows(pose: Pose, rows: np.ndarray, new: Pose) -> Pose:
     for field, values in zip(fields, vars(new).values(), strict=True):
         field[rows] = values
     return Pose(*fields)
+
+
+def _replace_rows(found: Approach, rows: np.ndarray, new: Approach, chosen: np.ndarray) -> Approach:
+    numbers = [field.copy() for field in (found.clearance, found.way_clearance, found.free)]
+    for field, values in zip(numbers, (new.clearance, new.way_clearance, new.free), strict=True):
+        field[rows] = values[chosen]
+    return Approach(replace_rows(found.pose, rows, new.pose[chosen]), *numbers)
+
+
+def lift(squeeze: Pose, up: np.ndarray) -> Pose:
+    """The squeezing hand raised by ``LIFT_HEIGHT``; ``up`` is a unit vector in the object frame."""
+    return replace(squeeze, wrist_position=squeeze.wrist_position + LIFT_HEIGHT * up)
 
 
 def extrapolate(hand: Hand, grasp: Pose, before: Pose) -> Pose:

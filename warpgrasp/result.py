@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,10 @@ from .errors import FileFormatError, ShapeError
 from .hand import Hand
 from .mesh import ObjectMesh
 from .pose import Pose
+
+if TYPE_CHECKING:
+    from .arm import ArmPlan
+    from .settle import RestingPose
 
 FORMAT = "warpgrasp grasps, version 1"
 MAX_BYTES = 4 * 1024**3
@@ -78,13 +82,22 @@ class Grasps:
     info: dict[str, Any] = field(default_factory=dict)
     """How the grasps were made: recipe, seed, version, device and so on (what JSON can hold)."""
 
+    lift: Pose | None = None
+    """Squeezed and raised off the table: where to be last; ``None`` for a grasp of other origin."""
+
+    table: RestingPose | None = None
+    """How the object rests on the table that the grasps respect; ``None`` where it floats."""
+
+    arm: ArmPlan | None = None
+    """Joints of the arm that brings the hand there; ``None`` without an arm."""
+
     def __post_init__(self) -> None:
         count, joints = len(self.wrist_position), len(self.joint_names)
         expected = {"wrist_position": (count, 3), "wrist_quaternion": (count, 4), "joint_position": (count, joints)}
-        for phase, pose in (("", self), ("pregrasp.", self.pregrasp), ("squeeze.", self.squeeze)):
+        for phase, pose in self.phases.items():
             for name, shape in expected.items():
                 if getattr(pose, name).shape != shape:
-                    raise ShapeError(phase + name, str(shape), getattr(pose, name).shape)
+                    raise ShapeError(f"{phase}.{name}", str(shape), getattr(pose, name).shape)
         columns = {"valid": self.valid, "reason": self.reason} | {f"metrics[{k!r}]": v for k, v in self.metrics.items()}
         for name, column in columns.items():
             if column.shape != (count,):
@@ -110,6 +123,9 @@ class Grasps:
             object_vertices=self.object_vertices,
             object_faces=self.object_faces,
             info=self.info,
+            lift=self.lift and self.lift[pick],
+            table=self.table,
+            arm=self.arm and self.arm[pick],
         )
 
     def __repr__(self) -> str:
@@ -119,6 +135,12 @@ class Grasps:
     def pose(self) -> Pose:
         """The grasp phase as a :class:`Pose`, like ``pregrasp`` and ``squeeze``."""
         return Pose(self.wrist_position, self.wrist_quaternion, self.joint_position)
+
+    @property
+    def phases(self) -> dict[str, Pose]:
+        """Poses by phase, in the order in which a robot takes them: pregrasp, grasp, squeeze and, where known, lift."""
+        lift = {"lift": self.lift} if self.lift is not None else {}
+        return {"pregrasp": self.pregrasp, "grasp": self.pose, "squeeze": self.squeeze} | lift
 
     @cached_property
     def hand(self) -> Hand:
@@ -174,10 +196,13 @@ class Grasps:
 
     def _arrays(self) -> dict[str, Any]:
         arrays: dict[str, Any] = {"format": FORMAT, "joint_names": np.array(self.joint_names, dtype=str)}
-        for name in POSE_FIELDS:
-            arrays[name] = getattr(self, name)
-            arrays[f"pregrasp_{name}"] = getattr(self.pregrasp, name)
-            arrays[f"squeeze_{name}"] = getattr(self.squeeze, name)
+        for phase, pose in self.phases.items():
+            prefix = "" if phase == "grasp" else f"{phase}_"
+            arrays |= {prefix + name: getattr(pose, name) for name in POSE_FIELDS}
+        if self.table is not None:
+            arrays |= {f"table_{name}": value for name, value in vars(self.table).items()}
+        if self.arm is not None:
+            arrays |= {f"arm_{name}": value for name, value in self.arm.arrays().items()}
         arrays |= {"valid": self.valid, "reason": self.reason.astype(str)}
         arrays |= {f"metric_{key}": value for key, value in self.metrics.items()}
         for name in ("hand_source", "hand_hash", "object_name", "object_vertices", "object_faces"):

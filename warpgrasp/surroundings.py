@@ -33,6 +33,18 @@ class Surroundings:
         """A term of the loss for each of them, for as many grasps as there are starts."""
         return [around.term(model, start) for around in (self.table, self.obstacles, self.arm) if around is not None]
 
+    def clearance(self, model: HandModel, pose: Pose) -> np.ndarray:
+        """Least signed distance of any link to the table and the obstacles [m], infinite without them, shape (N,)."""
+        around = [self.table, self.obstacles]
+        return np.min(
+            [np.full(len(pose), np.inf), *(a.clearance(model, pose) for a in around if a is not None)], axis=0
+        )
+
+    @property
+    def up(self) -> np.ndarray:
+        """Against gravity, in the object frame, shape (3,): the table's normal, or z where there is no table."""
+        return np.array([0.0, 0.0, 1.0]) if self.table is None else self.table.normal
+
     def loss(self, model: HandModel, pose: Pose) -> np.ndarray:
         """What the terms say of some poses, shape (N,)."""
         state = allocate(model, pose, np.zeros((0, 3)))

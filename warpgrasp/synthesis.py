@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy as np
 import warp as wp
 
 from . import device as devices
-from .descend import ProgressCallback, descend, smooth_mesh
+from .descend import ProgressCallback, descend, least_of_each, smooth_mesh
 from .distance import DeviceMesh
 from .errors import OptionError
 from .finish import check_model, finish
@@ -23,9 +24,17 @@ from .mesh import ObjectMesh, load_object
 from .options import Recipe
 from .options import recipe as find_recipe
 from .result import Grasps
+from .surroundings import NOTHING, Surroundings
 
 if TYPE_CHECKING:
     import trimesh
+
+    from .obstacles import Obstacles
+    from .reach import MountedArm
+    from .settle import RestingPose
+
+START_CANDIDATES = 8
+"""Starting poses that each start is chosen from where there are surroundings."""
 
 
 def synthesize(
@@ -41,6 +50,9 @@ def synthesize(
     points: int = 512,
     valid_only: bool = False,
     limits: Limits | None = None,
+    table: bool | RestingPose = False,
+    obstacles: Obstacles | Sequence[ObjectMesh | trimesh.Trimesh | str | Path] = (),
+    arm: MountedArm | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> Grasps:
     """Find grasps of an object by a hand.
@@ -59,6 +71,10 @@ def synthesize(
         points: Points on the hand's skin that the loss is summed over.
         valid_only: Return only grasps that pass every check; there may be fewer than ``count``.
         limits: What a valid grasp may not exceed.
+        table: Keep the whole hand above the table that the object rests on: in its most probable resting pose, or in
+            one of those that :func:`settle` gives.
+        obstacles: What every link must keep clear of, in the frame of the mesh.
+        arm: The arm that must reach the wrist in every phase.
         on_progress: Called with the work done and the work in all; from several threads on a CPU.
 
     Returns:
@@ -78,20 +94,24 @@ def synthesize(
     obj = load_object(mesh, scale=scale)
     begin = time.perf_counter()
 
+    around = _surroundings(obj, table, obstacles, arm, target)
     device_mesh, check = DeviceMesh(obj, target), check_model(hand, target)
+    candidates = 1 if around is NOTHING else START_CANDIDATES
     start = starting_poses(
         hand,
         obj,
-        count * chosen.restarts,
+        count * chosen.restarts * candidates,
         distance=chosen.start_distance,
         joint_noise=chosen.joint_noise,
         rng=np.random.default_rng(seed),
         start=chosen.start,
     )
+    if candidates > 1:
+        start = start[least_of_each(around.loss(check, start), count * chosen.restarts)]
     start = back_off(check, device_mesh, start)
     # What is descended on may be smoothed; what is measured and labelled is not.
     smooth = smooth_mesh(obj, chosen, target) if chosen.phong_alpha else device_mesh
-    pose, loss = descend(hand, obj, smooth, start, chosen, points, on_progress)
+    pose, loss = descend(hand, obj, smooth, start, chosen, points, on_progress, around)
     grasps = finish(
         check,
         obj,
@@ -100,10 +120,29 @@ def synthesize(
         loss,
         balanced_squeeze=chosen.squeeze == "forces",
         limits=limits,
+        surroundings=around,
         info=_info(chosen, seed, points, target),
     )
     grasps.info["seconds"] = round(time.perf_counter() - begin, 3)
     return grasps[grasps.valid] if valid_only else grasps
+
+
+def _surroundings(
+    obj: ObjectMesh,
+    table: bool | RestingPose,
+    obstacles: Obstacles | Sequence[ObjectMesh | trimesh.Trimesh | str | Path],
+    arm: MountedArm | None,
+    device: str,
+) -> Surroundings:
+    if not table and not obstacles and arm is None:
+        return NOTHING
+    from .obstacles import Obstacles
+    from .settle import settle
+    from .table import Table
+
+    resting = settle(obj)[0] if table is True else table
+    avoid = obstacles if isinstance(obstacles, Obstacles) else Obstacles(meshes=obstacles) if obstacles else None
+    return Surroundings(table=Table(resting) if resting else None, obstacles=avoid, arm=arm)
 
 
 def _require_whole(least: int, **values: int) -> None:
