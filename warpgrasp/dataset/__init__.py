@@ -1,0 +1,12 @@
+"""Grasps by the million: a folder of Parquet files, how it is filled, checked and read.
+
+>>> from warpgrasp import dataset
+>>> store = dataset.open_store("grasps/")
+>>> for grasps in store.grasps(hand="allegro", split="train"): ...
+"""
+
+from .schema import contact_table as contact_table
+from .schema import iterate_grasps as iterate_grasps
+from .schema import read_grasps as read_grasps
+from .schema import read_table as read_table
+from .schema import write_table as write_table

@@ -1,0 +1,488 @@
+"""The Parquet schema of grasps: what each column means, and how ``Grasps`` become rows and rows ``Grasps`` again.
+
+A row is a grasp. Rows of one file are of one hand, so that joint vectors are lists of a fixed size; the names of the
+joints, the hand and how the grasps were made stand in the file's metadata. docs/datasets.md lists every column.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import FileFormatError, ShapeError
+from ..pose import Pose
+from ..result import POSE_FIELDS, Grasps
+
+SCHEMA_VERSION = 1
+"""Raised when a column changes its meaning; new columns do not raise it."""
+
+KEY = b"warpgrasp"
+"""Metadata of a file: JSON with ``schema``, ``joint_names``, ``hand``, ``info`` and ``shards``."""
+
+MAX_BYTES = 4 * 1024**3
+"""Largest file that is read, as it is and unpacked."""
+
+ROW_GROUP = 50_000
+"""Rows that are compressed together."""
+
+PHASES = {"grasp": "", "pregrasp": "pregrasp_", "squeeze": "squeeze_", "lift": "lift_"}
+"""Prefix of a phase's three columns; ``lift`` is there where the grasps have one."""
+
+POSE_COLUMNS = dict(zip(POSE_FIELDS, ("wrist_position", "wrist_quaternion_wxyz", "joint_position"), strict=True))
+
+METRIC = "metric_"
+"""Prefix of a metric's column."""
+
+SIDE = "tactile_"
+"""Metrics of this prefix are kept in a side table of their own."""
+
+LEFT_OUT = ("seed", "seconds")
+"""Of ``Grasps.info``: the seed is a column, and times would make equal shards differ."""
+
+FIELDS: dict[str, tuple[str, str]] = {
+    "shard": ("string", "Key of the shard that the grasp was made in: a hash of all that it depends on."),
+    "index": ("int32", "Place of the grasp in its shard, best first. With `shard` it names the grasp."),
+    "hand": ("string", "Name of the hand. Its source and hash are in the file's metadata."),
+    "object": ("string", "Name of the object."),
+    "object_hash": ("string", "SHA-256 of the scaled mesh; `objects/<object_hash>.parquet` holds it."),
+    "scale": ("float64", "Factor that made the mesh file's coordinates metres."),
+    "seed": ("int64", "Seed of every random draw in the shard; -1 where unknown."),
+    "wrist_position": ("float32[3]", "Origin of the hand's base link in the object's frame [m]."),
+    "wrist_quaternion_wxyz": ("float32[4]", "Unit quaternion **w, x, y, z**: hand base to object."),
+    "joint_position": ("float32[J]", "All movable joints in the order of `joint_names` [rad or m]."),
+    "pregrasp_*": ("", "The same three: backed off and opened, clear of the object."),
+    "squeeze_*": ("", "The same three: position targets that press."),
+    "lift_*": ("", "The same three, where there is a table: squeezed and raised."),
+    "valid": ("bool", "Whether the grasp passed every check."),
+    "reason": ("string", "The first check that it failed, empty where it is valid."),
+    "metric_*": ("float32, int64, bool or string", "What was measured; the key names unit and convention."),
+}
+"""Columns of the grasp table: type and meaning."""
+
+CONTACT_FIELDS: dict[str, tuple[str, str]] = {
+    "shard": ("string", "Shard of the grasp."),
+    "index": ("int32", "Its place there."),
+    "link": ("string", "Link of the hand that touches."),
+    "position": ("float32[3]", "Nearest point of the link, in the object's frame [m]."),
+    "normal": ("float32[3]", "Unit normal **into** the object there."),
+    "distance_m": ("float32", "Signed distance of the point from the object, negative inside [m]."),
+}
+"""Columns of the contact table: a row for each link within reach of the object."""
+
+
+def write_table(
+    grasps: Grasps, *, shard: str = "", hand: str | None = None, scale: float = 1.0, seed: int | None = None
+) -> pa.Table:
+    """The grasps as a table, a row each.
+
+    Args:
+        grasps: Grasps of one object by one hand.
+        shard: Key that names where they were made.
+        hand: Name of the hand; the stem of its source where omitted.
+        scale: Factor that made the mesh file's coordinates metres.
+        seed: Seed of every random draw; ``info["seed"]`` where omitted.
+
+    Returns:
+        A table that :func:`write_parquet` writes and :func:`table_grasps` turns into grasps again. Numbers are rounded
+        to float32, and ``info`` loses ``seconds``.
+    """
+    count = len(grasps)
+    seed = int(grasps.info.get("seed", -1)) if seed is None else seed
+    hand = hand or Path(grasps.hand_source).stem
+    object_hash = mesh_hash(grasps.object_vertices, grasps.object_faces)
+    columns: dict[str, pa.Array] = {
+        "shard": _constant(shard, count),
+        "index": pa.array(np.arange(count, dtype=np.int32)),
+        "hand": _constant(hand, count),
+        "object": _constant(grasps.object_name, count),
+        "object_hash": _constant(object_hash, count),
+        "scale": _constant(float(scale), count),
+        "seed": _constant(seed, count),
+    }
+    for phase, prefix in PHASES.items():
+        pose = grasps.pose if phase == "grasp" else getattr(grasps, phase, None)
+        if pose is not None:
+            columns |= {prefix + name: _vectors(getattr(pose, field)) for field, name in POSE_COLUMNS.items()}
+    columns |= {"valid": pa.array(grasps.valid), "reason": _column(grasps.reason)}
+    columns |= {METRIC + key: _column(value) for key, value in grasps.metrics.items() if not key.startswith(SIDE)}
+    made = {
+        "object": grasps.object_name,
+        "object_hash": object_hash,
+        "scale": float(scale),
+        "seed": seed,
+        "rows": count,
+        "info": 0,
+    }
+    metadata = {
+        "schema": SCHEMA_VERSION,
+        "joint_names": list(grasps.joint_names),
+        "hand": {"name": hand, "source": grasps.hand_source, "hash": grasps.hand_hash},
+        "info": [{key: value for key, value in grasps.info.items() if key not in LEFT_OUT}],
+        "shards": {shard: made},
+    }
+    return _table(columns, metadata)
+
+
+def side_table(grasps: Grasps, *, shard: str = "") -> pa.Table | None:
+    """Tactile results, a row for each grasp in the same order; ``None`` where there are none."""
+    found = {METRIC + key: _column(value) for key, value in grasps.metrics.items() if key.startswith(SIDE)}
+    if not found:
+        return None
+    index = pa.array(np.arange(len(grasps), dtype=np.int32))
+    return _table({"shard": _constant(shard, len(grasps)), "index": index} | found, {"schema": SCHEMA_VERSION})
+
+
+def contact_table(
+    link_names: tuple[str, ...],
+    distance: np.ndarray,
+    position: np.ndarray,
+    normal: np.ndarray,
+    *,
+    reach: float,
+    shard: str = "",
+) -> pa.Table:
+    """Contacts of N grasps, a row for each link within ``reach`` of the object.
+
+    Args:
+        link_names: Names of the L links.
+        distance: Signed distance of each link's nearest point from the object [m], shape (N, L).
+        position: That point in the object's frame [m], shape (N, L, 3).
+        normal: Unit normals into the object there, shape (N, L, 3).
+        reach: Largest distance of a contact [m].
+        shard: Shard of the grasps.
+    """
+    grasp, link = np.nonzero(distance <= reach)
+    names = pa.DictionaryArray.from_arrays(pa.array(link.astype(np.int32)), pa.array(link_names, pa.string()))
+    columns = {
+        "shard": _constant(shard, len(grasp)),
+        "index": pa.array(grasp.astype(np.int32)),
+        "link": names.cast(pa.string()),
+        "position": _vectors(position[grasp, link]),
+        "normal": _vectors(normal[grasp, link]),
+        "distance_m": pa.array(distance[grasp, link].astype(np.float32)),
+    }
+    return _table(columns, {"schema": SCHEMA_VERSION, "reach_m": reach})
+
+
+def object_table(vertices: np.ndarray, faces: np.ndarray) -> pa.Table:
+    """A mesh as a table of one row: ``object_hash``, ``vertices`` [m] and ``faces``, float32 and int32, row by row."""
+    columns = {
+        "object_hash": pa.array([mesh_hash(vertices, faces)]),
+        "vertices": pa.array([np.asarray(vertices, np.float32).ravel()], pa.list_(pa.float32())),
+        "faces": pa.array([np.asarray(faces, np.int32).ravel()], pa.list_(pa.int32())),
+    }
+    return _table(columns, {"schema": SCHEMA_VERSION})
+
+
+def mesh_hash(vertices: np.ndarray, faces: np.ndarray) -> str:
+    """What ``ObjectMesh.content_hash`` is of the same mesh."""
+    import hashlib
+
+    digest = hashlib.sha256(np.ascontiguousarray(vertices, "<f4").tobytes())
+    digest.update(np.ascontiguousarray(faces, "<i4").tobytes())
+    return digest.hexdigest()
+
+
+def write_parquet(table: pa.Table, sink: Any) -> None:
+    """Write a table to a path or an open file: zstd, floats split into byte streams, texts and counts as dictionaries.
+
+    Equal tables give equal bytes.
+    """
+    floats = [_leaf(field) for field in table.schema if _is_float(field.type)]
+    others = [_leaf(field) for field in table.schema if not _is_float(field.type) and field.name != "index"]
+    settings: dict[str, Any] = {
+        "compression": "zstd",
+        "row_group_size": ROW_GROUP,
+        "use_dictionary": others,
+        "use_byte_stream_split": floats,
+        "write_statistics": [name for name in others if "." not in name],
+        "write_page_checksum": True,
+    }
+    pq.write_table(table, sink, **settings)
+
+
+def read_table(path: str | Path) -> pa.Table:
+    """Read a table of a dataset; texts come as dictionaries.
+
+    Raises:
+        FileFormatError: It is missing, damaged, too large, or not a table of this schema.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileFormatError(path, "there is no such file")
+    try:
+        with pq.ParquetFile(path, thrift_string_size_limit=1 << 28, thrift_container_size_limit=1 << 24) as file:
+            _check_size(path, file.metadata)
+            texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+            metadata = file.metadata
+        with pq.ParquetFile(path, metadata=metadata, read_dictionary=texts, page_checksum_verification=True) as file:
+            table = file.read(use_threads=False)
+        read_metadata(table, path)
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
+        if isinstance(error, FileFormatError):
+            raise
+        raise FileFormatError(path, f"it is not a table of grasps, or it is damaged ({error})") from error
+    return table
+
+
+def read_metadata(table: pa.Table, path: str | Path) -> dict[str, Any]:
+    """What the metadata of a table says.
+
+    Raises:
+        FileFormatError: It is not there or not of this version.
+    """
+    text = (table.schema.metadata or {}).get(KEY)
+    if text is None:
+        raise FileFormatError(path, "it is a Parquet file, but not one that warpgrasp wrote")
+    try:
+        metadata = json.loads(text)
+        version = metadata["schema"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FileFormatError(path, f"its metadata is damaged ({error!r})") from error
+    if version != SCHEMA_VERSION:
+        raise FileFormatError(path, f"it is of schema {version!r}; this version reads schema {SCHEMA_VERSION}")
+    return metadata
+
+
+def read_grasps(path: str | Path, *, objects: str | Path | None = None, mesh: bool = True) -> Grasps:
+    """Read the grasps of a file that holds one shard.
+
+    Args:
+        path: File that ``write_parquet`` wrote.
+        objects: Folder of the meshes; ``objects`` beside the folder ``grasps`` that holds the file where omitted.
+        mesh: Whether to read the object's mesh; without it, ``object_vertices`` and ``object_faces`` are empty.
+
+    Raises:
+        FileFormatError: A file is missing, damaged or not what it should be, or ``path`` holds several shards.
+    """
+    found = list(iterate_grasps(path, objects=objects, mesh=mesh))
+    if len(found) != 1:
+        raise FileFormatError(path, f"it holds {len(found)} shards; iterate_grasps gives them one by one")
+    return found[0]
+
+
+def iterate_grasps(path: str | Path, *, objects: str | Path | None = None, mesh: bool = True) -> Iterator[Grasps]:
+    """Read the grasps of a file shard by shard; see :func:`read_grasps` for the arguments and errors."""
+    path = Path(path)
+    folder = Path(objects) if objects is not None else _beside(path, "objects")
+    side = _beside(path, "tactile") / path.parent.name / path.name
+    yield from table_grasps(
+        read_table(path),
+        path=path,
+        objects=folder if mesh else None,
+        tactile=read_table(side) if side.is_file() else None,
+    )
+
+
+def table_grasps(
+    table: pa.Table, *, path: str | Path = "table", objects: Path | None = None, tactile: pa.Table | None = None
+) -> Iterator[Grasps]:
+    """The grasps of a table, shard by shard.
+
+    Args:
+        table: What :func:`write_table` made or :func:`read_table` read.
+        path: Its name in errors.
+        objects: Folder of the meshes; without it, the grasps have empty meshes.
+        tactile: Its side table.
+
+    Raises:
+        FileFormatError: The table or a mesh is damaged.
+    """
+    metadata = read_metadata(table, path)
+    try:
+        yield from _shards(table, metadata, path, objects, tactile)
+    except (KeyError, IndexError, TypeError, AttributeError, ShapeError, pa.ArrowException) as error:
+        raise FileFormatError(path, f"it is not a table of grasps, or it is damaged ({error!r})") from error
+
+
+def _shards(
+    table: pa.Table, metadata: dict[str, Any], path: str | Path, objects: Path | None, tactile: pa.Table | None
+) -> Iterator[Grasps]:
+    joint_names = tuple(str(name) for name in metadata["joint_names"])
+    arrays = {name: _array(table[name]) for name in table.column_names}
+    if tactile is not None:
+        if not all((_array(tactile[name]) == arrays[name]).all() for name in ("shard", "index")):
+            raise FileFormatError(path, "its tactile table is not of the same grasps")
+        arrays |= {name: _array(tactile[name]) for name in tactile.column_names if name.startswith(METRIC)}
+    shard, meshes = arrays["shard"], {"": (np.zeros((0, 3)), np.zeros((0, 3), np.int32))}
+    starts = np.flatnonzero(np.r_[True, shard[1:] != shard[:-1]]) if len(shard) else np.zeros(1, int)
+    for begin, end in zip(starts, [*starts[1:], len(shard)], strict=True):
+        key = str(shard[begin]) if len(shard) else next(iter(metadata["shards"]))
+        made = metadata["shards"][key]
+        if made["rows"] != end - begin:
+            raise FileFormatError(path, f"shard {key} should have {made['rows']} rows, but has {end - begin}")
+        known = made["object_hash"] if objects is not None else ""
+        if known not in meshes and objects is not None:
+            meshes = {"": meshes[""], known: read_object(objects / f"{_hex(known, path)}.parquet")}
+        info = metadata["info"][made["info"]]
+        yield _grasps(
+            {name: array[begin:end] for name, array in arrays.items()},
+            joint_names=joint_names,
+            hand=metadata["hand"],
+            object_name=str(made["object"]),
+            mesh=meshes[known],
+            info=info if made["seed"] < 0 else info | {"seed": made["seed"]},
+        )
+
+
+def _grasps(
+    arrays: Mapping[str, np.ndarray],
+    *,
+    joint_names: tuple[str, ...],
+    hand: dict[str, str],
+    object_name: str,
+    mesh: tuple[np.ndarray, np.ndarray],
+    info: dict[str, Any],
+) -> Grasps:
+    def pose(prefix: str) -> Pose:
+        return Pose(*(arrays[prefix + name].astype(float) for name in POSE_COLUMNS.values()))
+
+    grasp = pose("")
+    known = {field.name for field in dataclasses.fields(Grasps)}
+    more: dict[str, Any] = {
+        phase: pose(prefix)
+        for phase, prefix in PHASES.items()
+        if phase in known and f"{prefix}wrist_position" in arrays
+    }
+    metrics = {name.removeprefix(METRIC): value for name, value in arrays.items() if name.startswith(METRIC)}
+    return Grasps(
+        joint_names=joint_names,
+        **{name: getattr(grasp, name) for name in POSE_FIELDS},
+        **more,
+        valid=arrays["valid"],
+        reason=arrays["reason"],
+        metrics={key: value.astype(float) if value.dtype.kind == "f" else value for key, value in metrics.items()},
+        hand_source=str(hand["source"]),
+        hand_hash=str(hand["hash"]),
+        object_name=object_name,
+        object_vertices=mesh[0],
+        object_faces=mesh[1],
+        info=info,
+    )
+
+
+def read_object(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [m], float64, and faces of a mesh that a dataset keeps.
+
+    Raises:
+        FileFormatError: It is missing, damaged, or not the mesh that its name says.
+    """
+    table = read_table(path)
+    try:
+        vertices, faces = (table[name].combine_chunks().values.to_numpy() for name in ("vertices", "faces"))
+        vertices, faces = vertices.reshape(-1, 3), faces.reshape(-1, 3)
+    except (KeyError, ValueError, AttributeError) as error:
+        raise FileFormatError(path, f"it is not a mesh ({error})") from error
+    if mesh_hash(vertices, faces) != Path(path).stem:
+        raise FileFormatError(path, "its name is not the hash of the mesh in it")
+    return vertices.astype(float), faces
+
+
+def merge_tables(tables: list[pa.Table], path: str | Path) -> pa.Table:
+    """Rows of several tables of one hand under one another, with the metadata of all.
+
+    Raises:
+        FileFormatError: They are not of the same hand or do not have the same columns.
+    """
+    metadata = [read_metadata(table, path) for table in tables]
+    first = tables[0]
+    for table in tables[1:]:
+        if not first.schema.equals(table.schema):
+            differ = set(map(str, first.schema)) ^ set(map(str, table.schema))
+            raise FileFormatError(path, f"tables differ in {', '.join(sorted(differ)) or 'the order of columns'}")
+    joined = pa.concat_tables(tables).unify_dictionaries()
+    merged = metadata[0]
+    if "shards" in merged:
+        same = ("joint_names", "hand")
+        if any(other[key] != merged[key] for other in metadata for key in same):
+            raise FileFormatError(path, "its tables are not all of the same hand")
+        texts = {json.dumps(info, sort_keys=True): info for other in metadata for info in other["info"]}
+        place = {text: i for i, text in enumerate(texts)}
+        shards = {}
+        for other in metadata:
+            own = [place[json.dumps(info, sort_keys=True)] for info in other["info"]]
+            shards |= {key: made | {"info": own[made["info"]]} for key, made in other["shards"].items()}
+        merged = merged | {"info": list(texts.values()), "shards": shards}
+    return _table({name: joined[name] for name in joined.column_names}, merged)
+
+
+def _table(columns: Mapping[str, pa.Array | pa.ChunkedArray], metadata: dict[str, Any]) -> pa.Table:
+    def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+        return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+
+    values = {name: plain(column) for name, column in columns.items()}
+    fields = [pa.field(name, column.type, nullable=False) for name, column in values.items()]
+    text = json.dumps(metadata, sort_keys=True, separators=(",", ":"))
+    return pa.table(list(values.values()), schema=pa.schema(fields, metadata={KEY: text}))
+
+
+def _constant(value: Any, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value), count)
+
+
+def _vectors(values: np.ndarray) -> pa.Array:
+    """Rows of a matrix as lists of a fixed size, float32."""
+    entry = pa.field("element", pa.float32(), nullable=False)
+    flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(entry, values.shape[1]))
+
+
+def _column(values: np.ndarray) -> pa.Array:
+    match values.dtype.kind:
+        case "f":
+            return pa.array(values.astype(np.float32))
+        case "i" | "u":
+            return pa.array(values.astype(np.int64))
+        case "b":
+            return pa.array(values)
+        case _:
+            return pa.array(values.astype(str), pa.string())
+
+
+def _array(column: pa.ChunkedArray) -> np.ndarray:
+    """A column as NumPy has it: lists as the rows of a matrix, texts as str."""
+    if pa.types.is_dictionary(column.type):
+        whole = column.unify_dictionaries().combine_chunks()
+        whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+        texts = np.array([*whole.dictionary.to_pylist(), ""], dtype=str)
+        return texts[whole.indices.to_numpy(zero_copy_only=False)]
+    whole = column.combine_chunks()
+    if pa.types.is_fixed_size_list(column.type):
+        return whole.flatten().to_numpy().reshape(len(column), column.type.list_size)
+    if pa.types.is_string(column.type):
+        return np.array(whole.to_pylist(), dtype=str)
+    return whole.to_numpy(zero_copy_only=False)
+
+
+def _is_float(kind: pa.DataType) -> bool:
+    return pa.types.is_float32(kind.value_type if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) else kind)
+
+
+def _leaf(field: pa.Field) -> str:
+    nested = pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
+    return f"{field.name}.list.element" if nested else field.name
+
+
+def _check_size(path: Path, metadata: pq.FileMetaData) -> None:
+    unpacked = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    size = max(path.stat().st_size, unpacked)
+    if size > MAX_BYTES:
+        raise FileFormatError(path, f"it unpacks to {size} bytes; at most {MAX_BYTES} are read")
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The folder of that name in the dataset that a file ``DIR/grasps/<hand>/<name>.parquet`` belongs to."""
+    return path.absolute().parents[2] / name
+
+
+def _hex(text: str, path: str | Path) -> str:
+    if not (isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")):
+        raise FileFormatError(path, f"it names an object {text!r}, which is no hash")
+    return text
