@@ -13,6 +13,7 @@ from .mesh import ObjectMesh
 from .model import HandModel
 from .pose import Pose
 from .proximity import clearance
+from .sampling import sample_joints
 from .surface import farthest_points, sample_triangles
 
 HULL_CANDIDATES_PER_GRASP = 20
@@ -73,7 +74,7 @@ def starting_poses(
     distance: float,
     joint_noise: float,
     rng: np.random.Generator,
-    start: Literal["hull", "surface"] = "hull",
+    start: Literal["hull", "surface", "joints"] = "hull",
 ) -> Pose:
     """Hands around the object, the palm at a distance from it and facing it.
 
@@ -88,12 +89,18 @@ def starting_poses(
         rng: Random numbers.
         start: ``"hull"``: places spread evenly over the convex hull, which keeps starts out of cups and handles.
             ``"surface"``: places drawn from the surface itself, as the authors' code of Fast-Grasp'D does.
+            ``"joints"``: the palm looks any way at all, and the joints have truncated normal distributions within
+            ranges and couplings, see :func:`warpgrasp.sampling.sample_joints`.
     """
-    place, outward = _hull_places(obj, count, rng) if start == "hull" else _surface_places(obj, count, rng)
+    places = {"hull": _hull_places, "surface": _surface_places, "joints": _random_places}
+    place, outward = places[start](obj, count, rng)
 
-    spread = joint_noise * (hand.upper - hand.lower)
-    noisy = hand.open_position + spread * rng.standard_normal((count, len(hand.joints)))
-    joint_position = hand.clamp(noisy)
+    if start == "joints":
+        joint_position = sample_joints(hand, count, rng, spread=joint_noise)
+    else:
+        spread = joint_noise * (hand.upper - hand.lower)
+        noisy = hand.open_position + spread * rng.standard_normal((count, len(hand.joints)))
+        joint_position = hand.clamp(noisy)
 
     roll = 2.0 * np.pi * (rng.permutation(count) + rng.random(count)) / count
     palm = np.zeros((count, 4, 4))
@@ -121,6 +128,19 @@ def _surface_places(obj: ObjectMesh, count: int, rng: np.random.Generator) -> tu
     weight = np.stack([1.0 - u, u * (1.0 - v), u * v], axis=1)
     place = np.einsum("nc,ncd->nd", weight, np.asarray(surface.triangles)[face])
     return place, np.asarray(surface.face_normals)[face]
+
+
+def _random_places(obj: ObjectMesh, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Directions drawn evenly from the sphere, and points where planes across them touch the hull from outside.
+
+    The points lie in line with points that are drawn evenly from the surface, so that the palm looks at the object.
+    """
+    outward = rng.standard_normal((count, 3))
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    aim = _surface_places(obj, count, rng)[0]
+    hull = np.asarray(obj.trimesh().convex_hull.vertices)
+    height = (outward @ hull.T).max(axis=1) - (aim * outward).sum(axis=1)
+    return aim + height[:, None] * outward, outward
 
 
 def _facing(z: np.ndarray, roll: np.ndarray) -> np.ndarray:

@@ -255,15 +255,17 @@ class Recipe:
 
     name: str
 
-    start: Literal["hull", "surface"] = "hull"
+    start: Literal["hull", "surface", "joints"] = "hull"
     """Where hands start from: along the normals of the object's convex hull, spread evenly; or, as in Grasp'D, along
-    the normals of points drawn from its surface."""
+    the normals of points drawn from its surface; or from any side, with joints drawn from truncated normal
+    distributions."""
 
     start_distance: float = 0.06
     """Distance of the palm from there [m]."""
 
     joint_noise: float = 0.1
-    """Standard deviation of the joints about the open pose at the start, as a share of their range."""
+    """Standard deviation of the joints about the open pose at the start, as a share of their range; of ``joints``,
+    before the distributions are cut to the ranges."""
 
     restarts: int = 1
     """Starts per grasp; the one with the least loss after the first stage goes on."""
