@@ -10,3 +10,7 @@ from .schema import iterate_grasps as iterate_grasps
 from .schema import read_grasps as read_grasps
 from .schema import read_table as read_table
 from .schema import write_table as write_table
+from .store import Part as Part
+from .store import ShardSummary as ShardSummary
+from .store import Store as Store
+from .store import open_store as open_store
