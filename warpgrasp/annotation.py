@@ -34,10 +34,10 @@ def find_annotation(path: Path) -> Path | None:
     return None
 
 
-class Annotation:
-    """A hand.yaml, checked key by key against the hand that it describes."""
+class Reader:
+    """A YAML file of known keys, whose values are checked as they are asked for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: Iterable[str]) -> None:
         """Read a file.
 
         Raises:
@@ -50,10 +50,51 @@ class Annotation:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise HandError(path, f"not valid YAML: {' '.join(str(error).split())}") from error
-        self.content = self._mapping(content or {}, "the file", KEYS)
+        self.content = self._mapping(content or {}, "the file", keys)
 
     def __contains__(self, key: str) -> bool:
         return key in self.content
+
+    def _number(self, value: Any, where: str) -> float:
+        return float(self._numbers([value], 1, where)[0])
+
+    def _numbers(self, value: Any, count: int, where: str) -> np.ndarray:
+        try:
+            numbers = np.array([float(v) for v in value])
+        except (TypeError, ValueError):
+            numbers = np.array([np.nan])
+        if len(numbers) != count or not np.isfinite(numbers).all():
+            raise HandError(self.path, f"{where}: {value!r} should be {count} finite number{'s'[: count > 1]}")
+        return numbers
+
+    def _list(self, key: str) -> list:
+        value = self.content.get(key) or []
+        if not isinstance(value, list):
+            raise HandError(self.path, f"{key} should be a list")
+        return value
+
+    def _need(self, entry: dict, key: str, where: str) -> Any:
+        if key not in entry:
+            raise HandError(self.path, f"{where} needs the key {key!r}")
+        return entry[key]
+
+    def _mapping(self, value: Any, where: str, keys: Iterable[str] | None) -> dict:
+        """A mapping whose keys are all known; any keys where ``keys`` is None."""
+        if not isinstance(value, dict):
+            raise HandError(self.path, f"{where} should be a mapping of keys to values, not {value!r}")
+        for key in value:
+            if keys is not None and key not in keys:
+                close = difflib.get_close_matches(str(key), list(keys), n=1)
+                hint = f"did you mean {close[0]!r}? " if close else ""
+                raise HandError(self.path, f"{where}: unknown key {key!r}; {hint}Keys: {', '.join(keys)}")
+        return value
+
+class Annotation(Reader):
+    """A hand.yaml, checked key by key against the hand that it describes."""
+
+    def __init__(self, path: Path) -> None:
+        """Read a file; raises as :class:`Reader` does."""
+        super().__init__(path, KEYS)
 
     def apply(self, hand: Hand, ranges: str) -> Hand:
         """The hand with all that the annotation gives.
@@ -230,37 +271,3 @@ class Annotation:
         if length < 1e-6:
             raise HandError(self.path, f"{where} has length zero")
         return direction / length
-
-    def _number(self, value: Any, where: str) -> float:
-        return float(self._numbers([value], 1, where)[0])
-
-    def _numbers(self, value: Any, count: int, where: str) -> np.ndarray:
-        try:
-            numbers = np.array([float(v) for v in value])
-        except (TypeError, ValueError):
-            numbers = np.array([np.nan])
-        if len(numbers) != count or not np.isfinite(numbers).all():
-            raise HandError(self.path, f"{where}: {value!r} should be {count} finite number{'s'[: count > 1]}")
-        return numbers
-
-    def _list(self, key: str) -> list:
-        value = self.content.get(key) or []
-        if not isinstance(value, list):
-            raise HandError(self.path, f"{key} should be a list")
-        return value
-
-    def _need(self, entry: dict, key: str, where: str) -> Any:
-        if key not in entry:
-            raise HandError(self.path, f"{where} needs the key {key!r}")
-        return entry[key]
-
-    def _mapping(self, value: Any, where: str, keys: Iterable[str] | None) -> dict:
-        """A mapping whose keys are all known; any keys where ``keys`` is None."""
-        if not isinstance(value, dict):
-            raise HandError(self.path, f"{where} should be a mapping of keys to values, not {value!r}")
-        for key in value:
-            if keys is not None and key not in keys:
-                close = difflib.get_close_matches(str(key), list(keys), n=1)
-                hint = f"did you mean {close[0]!r}? " if close else ""
-                raise HandError(self.path, f"{where}: unknown key {key!r}; {hint}Keys: {', '.join(keys)}")
-        return value

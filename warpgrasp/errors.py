@@ -49,6 +49,30 @@ class HandError(WarpgraspError, ValueError):
         super().__init__(f"{path}: {problem}")
 
 
+class ArmNotFoundError(WarpgraspError, LookupError):
+    """Neither a bundled arm nor a file has the given name."""
+
+    def __init__(self, name: str, available: Iterable[str]) -> None:
+        available = sorted(available)
+        close = difflib.get_close_matches(name, available, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        super().__init__(
+            f"no arm named {name!r}.{hint} Bundled arms: {', '.join(available)}. "
+            "For your own arm, pass the path of a .urdf file."
+        )
+
+
+class ArmError(WarpgraspError, ValueError):
+    """An arm description cannot be used."""
+
+    def __init__(self, path: str | Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+
+
+class MountError(WarpgraspError, ValueError):
+    """A hand cannot be mounted on an arm, or the arm stands where it cannot reach the object."""
+
+
 class MeshError(WarpgraspError, ValueError):
     """An object mesh cannot be used."""
 
