@@ -21,6 +21,7 @@ from .errors import WarpgraspError as WarpgraspError
 if TYPE_CHECKING:
     from .distance import signed_distance as signed_distance
     from .evaluation import evaluate as evaluate
+    from .formats import export as export
     from .hand import Hand as Hand
     from .hand_file import load_hand as load_hand
     from .mesh import ObjectMesh as ObjectMesh
@@ -44,6 +45,7 @@ _LAZY = {
     "Recipe": "options",
     "diversity": "spread",
     "evaluate": "evaluation",
+    "export": "formats",
     "load_grasps": "result",
     "load_hand": "hand_file",
     "load_object": "mesh",

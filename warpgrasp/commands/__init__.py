@@ -4,5 +4,5 @@ A command is a module here: ``HELP`` and ``DESCRIPTION``, ``add_arguments(parser
 is imported before ``run``, so that ``--help`` and wrong arguments are answered at once.
 """
 
-COMMANDS = ("synthesize", "evaluate", "validate", "hands", "bench")
+COMMANDS = ("synthesize", "evaluate", "validate", "export", "import", "hands", "bench")
 """Modules in the order of ``warpgrasp --help``."""
