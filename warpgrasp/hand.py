@@ -330,15 +330,80 @@ class Hand:
         joint_position = _last_axis("joint_position", joint_position, self.joint_count)
         return joint_position[..., list(self.free_joints)]
 
+    @property
+    def actuator_names(self) -> tuple[str, ...]:
+        """Names of the M motors, in the order of the first joint that each moves.
+
+        Joints that no listed actuator moves have a motor of their own, of their name; mimic joints have none.
+        """
+        return tuple(motor.name for motor in self.motors)
+
+    @cached_property
+    def motors(self) -> tuple[Actuator, ...]:
+        """All M motors: those listed in ``actuators``, and one for every other free joint."""
+        from .actuation import motors
+
+        return motors(self)
+
+    def actuator_position(self, joint_position: np.ndarray) -> np.ndarray:
+        """What to send to the robot: positions of the motors [rad or m], shape (..., M).
+
+        Args:
+            joint_position: Joint vectors q [rad or m], shape (..., J).
+
+        Raises:
+            ShapeError: The last axis does not have J entries.
+        """
+        from .actuation import motor_matrix
+
+        rows, offset = motor_matrix(self)
+        return self.free_position(joint_position) @ rows.T + offset
+
+    def joint_position_from_actuators(self, actuator_position: np.ndarray) -> np.ndarray:
+        """Joint vectors that the hand takes when it meets nothing, shape (..., J).
+
+        A motor that moves several joints does not determine them. Free of load, the one nearest to the palm moves
+        first, as far as ranges and couplings let it, then the next: Shadow's J2 up to its end and J1 after it, and
+        Barrett's two links of a finger together, three to one. Where an object stops a link, joints differ.
+
+        Args:
+            actuator_position: Motor positions [rad or m], shape (..., M); those out of range are put into it.
+
+        Raises:
+            ShapeError: The last axis does not have M entries.
+        """
+        from .actuation import free_closing
+
+        positions = _last_axis("actuator_position", actuator_position, len(self.motors))
+        joints = free_closing(self, positions.reshape(-1, len(self.motors)))
+        return joints.reshape(*positions.shape[:-1], self.joint_count)
+
     def coupling_matrix(self) -> tuple[np.ndarray, np.ndarray]:
-        """The couplings in free coordinates: G of shape (C, K) and g of shape (C,) with ``G @ x >= g``."""
+        """The couplings in free coordinates: G of shape (C, K) and g of shape (C,) with ``G @ x >= g``.
+
+        Ends of a motor's range that its joints' own ranges do not imply come after the couplings.
+        """
+        return self._coupling_matrix
+
+    @cached_property
+    def _coupling_matrix(self) -> tuple[np.ndarray, np.ndarray]:
+        bounds = [(coupling.coefficients, coupling.minimum) for coupling in self.couplings]
+        for actuator in self.actuators:
+            mirrored = {name: -coefficient for name, coefficient in actuator.joints.items()}
+            if actuator.lower is not None:
+                bounds.append((actuator.joints, actuator.lower))
+            if actuator.upper is not None:
+                bounds.append((mirrored, -actuator.upper))
         index = {name: j for j, name in enumerate(self.joint_names)}
-        rows = np.zeros((len(self.couplings), self.joint_count))
-        for row, coupling in zip(rows, self.couplings, strict=True):
-            for name, coefficient in coupling.coefficients.items():
-                row[index[name]] += coefficient
-        minimum = np.array([coupling.minimum for coupling in self.couplings])
-        return rows @ self.joint_map, minimum - rows @ self.joint_offset
+        rows, minimum = np.zeros((len(bounds), self.joint_count)), np.zeros(len(bounds))
+        for number, (coefficients, least) in enumerate(bounds):
+            minimum[number] = least
+            for name, coefficient in coefficients.items():
+                rows[number, index[name]] += coefficient
+        matrix, minimum = rows @ self.joint_map, minimum - rows @ self.joint_offset
+        implied = np.minimum(matrix * self.free_lower, matrix * self.free_upper).sum(axis=1) >= minimum
+        implied[: len(self.couplings)] = False
+        return matrix[~implied], minimum[~implied]
 
     def clamp(self, joint_position: np.ndarray) -> np.ndarray:
         """The nearest joint vectors that the hand can take: mimics, ranges and couplings are all respected.

@@ -79,3 +79,14 @@ def _nearest(
         raise ValueError("the half-spaces and the box do not meet")
     shift = -residual[:-1] / residual[-1] * size
     return np.clip(point + shift / scale, lower, upper)
+
+
+def coupled_rows(matrix: np.ndarray) -> list[np.ndarray]:
+    """Rows of a matrix (C, K) in groups that share no column: their indices."""
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(matrix):
+        return []
+    tied = matrix != 0.0
+    number, group = connected_components(tied.astype(int) @ tied.T.astype(int), directed=False)
+    return [np.flatnonzero(group == g) for g in range(number)]

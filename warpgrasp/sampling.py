@@ -8,6 +8,7 @@ import numpy as np
 
 from .errors import HandError, OptionError
 from .hand import Hand
+from .projection import coupled_rows
 
 ROUNDS = 1000
 """Times that draws which break a coupling are repeated before giving up."""
@@ -89,14 +90,3 @@ def sample_joints(
             names = ", ".join(hand.joints[hand.free_joints[k]].name for k in np.flatnonzero(columns))
             raise HandError(hand.path, f"the couplings of {names} leave next to nothing of their ranges to draw from")
     return hand.joint_position(x)
-
-
-def coupled_rows(matrix: np.ndarray) -> list[np.ndarray]:
-    """Couplings in groups that share no coordinate: indices into the rows of G, shape (C, K)."""
-    from scipy.sparse.csgraph import connected_components
-
-    if not len(matrix):
-        return []
-    tied = matrix != 0.0
-    number, group = connected_components(tied.astype(int) @ tied.T.astype(int), directed=False)
-    return [np.flatnonzero(group == g) for g in range(number)]
