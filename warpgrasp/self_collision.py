@@ -1,18 +1,26 @@
-"""How deep links of a hand are in other links, as MuJoCo measures it: exact between convex shapes."""
+"""Links of a hand in other links: how deep, as MuJoCo measures it, and a penalty on their exact distance."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import warp as wp
 
-from .errors import ShapeError
+from . import collision
+from .errors import OptionError, ShapeError
 from .hand import Hand, Shape
+from .kernels import collision as collision_kernels
+from .kernels import self_collision as kernels
+from .model import HandModel
 from .physics.engine import mujoco
 from .physics.hand_model import PREFIX, add_hand
 from .physics.protocols import FC6
+from .state import State
 
 FLAT = 1.0e-4
 """Flat meshes have no inside: where one has no hull of that thickness, it is made thicker by as much each way [m]."""
@@ -118,3 +126,85 @@ def _solid(shape: Shape) -> Shape:
         return shape
     corners = FLAT * np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1]), axis=-1).reshape(8, 3)
     return replace(shape, vertices=(shape.vertices[:, None] + corners).reshape(-1, 3))
+
+
+class SelfCollision:
+    """The term of the loss that keeps links apart: the sum over pairs of shapes of ``weight max(margin - s, 0)²``.
+
+    s is the signed distance of two convex shapes of links that are no neighbours: exact between spheres, capsules,
+    boxes and cylinders while they overlap or one of them is a sphere or a capsule; otherwise a lower bound, which is
+    below the distance where two corners face each other. Meshes are left to the penalty on points.
+
+    Args:
+        model: The hand.
+        count: Number of grasps.
+        weight: Of the squared shortfall [1/m²].
+        margin: Distance to keep [m].
+
+    Raises:
+        OptionError: ``weight`` or ``margin`` is negative or not finite.
+    """
+
+    modules: tuple[ModuleType, ...] = (kernels, collision_kernels)
+
+    def __init__(self, model: HandModel, count: int, *, weight: float, margin: float) -> None:
+        for name, value in {"weight": weight, "margin": margin}.items():
+            if not np.isfinite(value) or value < 0.0:
+                raise OptionError(f"{name} must be a number of at least 0, got {value}")
+        self.model, self.weight, self.margin = model, weight, margin
+        pairs = apart(model.hand)
+        sides = [np.flatnonzero(pairs[:, side] == link) for link in range(len(model.hand.links)) for side in (0, 1)]
+        sided = [np.concatenate([first, -1 - second]) for first, second in zip(sides[::2], sides[1::2], strict=True)]
+
+        def integers(values: np.ndarray, dtype: Any = int) -> wp.array:
+            return wp.array(values.astype(np.int32), dtype=dtype, device=model.device)
+
+        def zeros(shape: Any, dtype: Any = float) -> wp.array:
+            return wp.zeros(shape, dtype=dtype, device=model.device)
+
+        self.pair = integers(pairs, wp.vec2i)
+        self.begin = integers(np.cumsum([0, *map(len, sided)]))
+        self.sided_pair = integers(np.concatenate(sided))
+        self.pair_loss = zeros((count, len(pairs)))
+        self.pair_wrench = zeros((count, len(pairs)), wp.spatial_vector)
+        self.loss = zeros(count)
+
+    def add_gradient(self, state: State) -> None:
+        """Find the loss, and add its gradient to ``state.link_wrench``."""
+        shapes, links = self.model.shapes, state.link_transform
+        collision.place_spheres(shapes, links, state.link_sphere)
+        wp.launch(
+            kernels.pair_penalties,
+            dim=self.pair_loss.shape,
+            inputs=[
+                shapes.kind,
+                shapes.transform,
+                shapes.size,
+                shapes.sphere,
+                shapes.link_begin,
+                self.pair,
+                links,
+                state.link_sphere,
+                self.weight,
+                self.margin,
+            ],
+            outputs=[self.pair_loss, self.pair_wrench],
+            device=self.model.device,
+        )
+        wp.launch(
+            kernels.add_pair_wrenches,
+            dim=links.shape,
+            inputs=[self.begin, self.sided_pair, self.pair_loss, self.pair_wrench],
+            outputs=[state.link_wrench, self.loss],
+            device=self.model.device,
+        )
+
+    def restart(self) -> None:
+        """Nothing is handed on to the next iteration."""
+
+
+def apart(hand: Hand) -> np.ndarray:
+    """Pairs of links that have shapes and are no neighbours, the lower one first, int, shape (pair, 2)."""
+    shaped = [link for link, part in enumerate(hand.links) if part.shapes]
+    pairs = [pair for pair in itertools.combinations(shaped, 2) if pair not in hand.neighbours]
+    return np.array(pairs, int).reshape(-1, 2)
