@@ -15,11 +15,16 @@ import pytest
 import trimesh
 from physics_grasps import closing, from_above, labelled, mirrored, panda_grip
 
+from warpgrasp import rotation
 from warpgrasp.errors import DeviceError, FileFormatError, HandError, OptionError, WarpgraspError
 from warpgrasp.physics import scene, workers
 from warpgrasp.physics.object_model import OBJECT, object_shape
 from warpgrasp.physics.protocols import FC6, PROTOCOLS, find_protocol
+from warpgrasp.physics.record import run_trial
 from warpgrasp.physics.workers import Job, judge
+from warpgrasp.pose import Pose
+from warpgrasp.result import Grasps
+from warpgrasp.settle import settle
 from warpgrasp.validation import prepare, validate
 
 SPHERE = trimesh.creation.icosphere(3, 0.035)
@@ -221,6 +226,48 @@ def test_lift_holds_a_tall_box_gripped_from_above_and_not_without_friction():
     assert held["success_lift"] == [1], held["lift_failure"]
     slippery = dataclasses.replace(PROTOCOLS["lift"], name="slip", friction=(0.0, 0.0, 0.0))
     assert validate(tall, slippery).metrics["success_slip"] == [0]
+
+
+def tipped(grasps: Grasps, side: np.ndarray) -> Grasps:
+    """The same scene with the object's frame turned and shifted, standing on its table as before."""
+    base = rotation.matrix(np.array([0.02, -0.03, 0.05]), side / np.linalg.norm(side))
+    mesh = grasps.object.trimesh().apply_transform(base)
+
+    def pose(one: Pose) -> Pose:
+        wrist = base @ rotation.matrix(one.wrist_position, one.wrist_quaternion)
+        quaternion = rotation.quaternion_from_matrix(wrist[:, :3, :3])
+        return Pose(wrist[:, :3, 3], quaternion, one.joint_position)
+
+    turned = labelled(grasps.hand, mesh, pose(grasps.pregrasp), pose(grasps.pose), pose(grasps.squeeze))
+    resting = min(settle(turned.object, drops=64), key=lambda rest: np.abs(rest.normal - base[:3, 2]).max())
+    np.testing.assert_allclose(resting.normal, base[:3, 2], atol=1e-7)
+    turned.table = resting
+    return turned
+
+
+@pytest.mark.parametrize("side", [(0.6, 0.48, 0.64, 0.0), (0.0, 1.0, 0.0, 0.0), (1.0, 0.0, 1.0, 0.0)])
+def test_an_object_on_its_side_is_lifted_off_the_table_that_it_lies_on(side):
+    """The frame of the mesh does not matter; with +z for up, the table would be where the hand is."""
+    upright = from_above("allegro", trimesh.creation.box((0.06, 0.06, 0.16)), 0.2)
+    turned = tipped(upright, np.array(side))
+    one, other = validate(upright, "lift").metrics, validate(turned, "lift").metrics
+    assert one["success_lift"] == other["success_lift"] == [1]
+    np.testing.assert_allclose(one["lift_displacement_m"], other["lift_displacement_m"], atol=2e-3)
+    np.testing.assert_allclose(one["lift_penetration_m"], other["lift_penetration_m"], atol=1e-5)
+    assert validate(turned, "lift", workers=1).metrics["lift_displacement_m"] == other["lift_displacement_m"]
+    turned.table = None
+    assert validate(turned, "lift").metrics["success_lift"] == [0]
+
+
+def test_the_lift_goes_along_the_tables_normal():
+    turned = tipped(from_above("allegro", trimesh.creation.box((0.06, 0.06, 0.16)), 0.2), np.array([1.0, 0, 1.0, 0]))
+    recording = run_trial(turned, 0, protocol="lift")
+    center = turned.object.center_of_mass
+    assert turned.table is not None
+    moved = (recording.object_pose[:, :3, :3] @ center + recording.object_pose[:, :3, 3] - center) @ turned.table.normal
+    assert moved[recording.stage == "hold"].min() > 0.08
+    gravity = recording.force_N[recording.stage == "hold"][-1]
+    np.testing.assert_allclose(gravity, -0.981 * turned.table.normal, atol=1e-9)
 
 
 @pytest.mark.parametrize(("name", "share"), [("allegro", 0.2), ("shadow", 0.4)])

@@ -14,6 +14,7 @@ import numpy as np
 from . import rotation
 from .device import choose
 from .physics.record import Recording, stages
+from .physics.scene import table_frame
 from .physics.workers import ProgressCallback
 from .preview import (
     INK,
@@ -26,6 +27,7 @@ from .preview import (
     Tile,
     clearest_camera,
     frame_along,
+    table_part,
     write_grid,
 )
 from .render import Camera, Part, Scene, Surface
@@ -48,7 +50,6 @@ LOST = 0.3
 ARROW, GHOST = 0.2, 0.75
 """Length of the arrow as a share of everything's, and how much of it is seen through what hides it."""
 
-TABLE_COLOR = (0.80, 0.80, 0.78)
 DONE, FAILED, NOW, LATER = "#dcefdf", "#f6d5d5", "#ffffff", "#f2f2f2"
 
 
@@ -125,6 +126,8 @@ class Studio:
         self.target = Surface(np.asarray(mesh.vertices, float), np.asarray(mesh.faces))
         wrist = rotation.matrix(recording.wrist_position, recording.wrist_quaternion)
         self.links = wrist[:, None] @ grasps.hand.link_transforms(recording.joint_position)
+        self.table = table_frame(mesh, grasps.table)
+        self.up = self.table[:3, 2]
         self.points = self._points()
         self.arrow = ARROW * float(np.ptp(self.points[0], axis=0).max())
         self.camera = self._camera()
@@ -141,15 +144,15 @@ class Studio:
     def _camera(self) -> Camera:
         """From where object and fingers are seen best once the hand is closed, far enough to see all that happens."""
         closed = max(int((self.recording.stage == "close").sum()) - 1, 0)
-        clearest = clearest_camera(Scene(self._parts(closed), device=self.device))
+        clearest = clearest_camera(Scene(self._parts(closed), device=self.device), self.table[:3, :3])
         center = self.recording.grasps.object.center_of_mass
         near = self.points[np.linalg.norm(self.points - center, axis=-1) < LOST]
         pulls = [self._pull(end) for end in stage_ends(self.recording) if self._pulls(end)]
         near = np.concatenate([near, *([start + self.arrow * direction] for start, direction in pulls)])
         toward_eye = clearest.axes[:, 2].copy()
         if self.recording.protocol.lift_height:
-            toward_eye[2] = max(toward_eye[2], 0.3)  # above the table
-        return Camera.framing(near, toward_eye, np.array([0.0, 0.0, 1.0]), margin=1.02)
+            toward_eye += max(0.3 - float(self.up @ toward_eye), 0.0) * self.up  # above the table
+        return Camera.framing(near, toward_eye, self.up, margin=1.02)
 
     def _parts(self, frame: int) -> list[Part]:
         vivid = np.ones(len(self.body.surfaces), bool)
@@ -218,12 +221,7 @@ class Studio:
     def _table(self) -> list[Part]:
         if not self.recording.protocol.lift_height:
             return []
-        import trimesh
-
-        low, high = self.target.vertices.min(axis=0), self.target.vertices.max(axis=0)
-        slab = trimesh.creation.box([0.5, 0.5, 0.01])
-        slab.apply_translation([*(0.5 * (low + high))[:2], low[2] - 0.005])
-        return [Part(Surface(np.asarray(slab.vertices), np.asarray(slab.faces)), TABLE_COLOR)]
+        return [table_part(self.target.vertices, self.table)]
 
 
 def stage_ends(recording: Recording) -> list[int]:
@@ -288,7 +286,8 @@ def _motion(recording: Recording, frame: int) -> str:
     pose, center = recording.object_pose[frame], recording.grasps.object.center_of_mass
     motion = pose[:3, :3] @ center + pose[:3, 3] - center
     if recording.protocol.lift_height:
-        return f"raised by {1000.0 * motion[2] + 0.0:.0f} mm"
+        up = table_frame(recording.grasps.object, recording.grasps.table)[:3, 2]
+        return f"raised by {1000.0 * float(motion @ up) + 0.0:.0f} mm"
     moved = np.linalg.norm(motion)
     turned = np.degrees(np.arccos(np.clip(0.5 * (np.trace(pose[:3, :3]) - 1.0), -1.0, 1.0)))
     return f"moved {1000.0 * moved:.0f} mm, turned {turned:.0f}°"

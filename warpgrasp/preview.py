@@ -26,6 +26,7 @@ Color = tuple[float, float, float]
 OBJECT_COLOR = (0.93, 0.60, 0.30)
 PALM_COLOR = (0.72, 0.76, 0.82)
 FINGER_COLORS = ((0.30, 0.52, 0.80), (0.24, 0.62, 0.60), (0.52, 0.45, 0.78), (0.38, 0.62, 0.36), (0.70, 0.42, 0.62))
+TABLE_COLOR = (0.80, 0.80, 0.78)
 MARK_COLOR = (0.86, 0.16, 0.16)
 INK, VALID_INK, INVALID_INK = "#404040", "#1b7837", "#b2182b"
 
@@ -38,8 +39,8 @@ OBJECT_LABEL, PALM_LABEL = 0, 1
 def preview(grasps: Grasps, path: str | Path, *, count: int = 8, size: int = 400, device: str | None = None) -> None:
     """Draw the best grasps as a grid of labelled pictures.
 
-    The camera looks from where most of the object and of every finger is seen, with the object upright. Links within
-    2 mm of the object have a stronger colour.
+    The camera looks from where most of the object and of every finger is seen, with the object upright, or on its table
+    where it has one. Links within 2 mm of the object have a stronger colour.
 
     Args:
         grasps: Sorted best first, as :func:`synthesize` returns them.
@@ -60,13 +61,16 @@ def preview(grasps: Grasps, path: str | Path, *, count: int = 8, size: int = 400
     body = HandBody(grasps.hand)
     mesh = grasps.object.trimesh()
     target = Surface(np.asarray(mesh.vertices, float), np.asarray(mesh.faces))
+    table = np.eye(4) if grasps.table is None else rotation.inverse(grasps.table.matrix)
 
     def draw(grasp: int) -> Tile:
         base = rotation.matrix(grasps.wrist_position[grasp], grasps.wrist_quaternion[grasp])
         pose = base @ grasps.hand.link_transforms(grasps.joint_position[grasp])
         touching = body.touching(pose, target, chosen)
-        scene = Scene([Part(target, OBJECT_COLOR), *body.parts(pose, touching)], device=chosen)
-        return Tile(scene.render(clearest_camera(scene), size), *caption(grasps, grasp, int(touching.sum())))
+        parts = [Part(target, OBJECT_COLOR), *body.parts(pose, touching)]
+        camera = clearest_camera(Scene(parts, device=chosen), table[:3, :3], above=bool(grasps.table))
+        scene = Scene([*parts, table_part(target.vertices, table)] if grasps.table else parts, device=chosen)
+        return Tile(scene.render(camera, size), *caption(grasps, grasp, int(touching.sum())))
 
     # On a CPU a kernel runs on one core, and pictures do not depend on each other.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -203,17 +207,38 @@ def finger_of_link(hand: Hand) -> np.ndarray:
     return finger_of
 
 
-def clearest_camera(scene: Scene) -> Camera:
+def table_part(vertices: np.ndarray, table: np.ndarray) -> Part:
+    """The table below an object.
+
+    Args:
+        vertices: Of the object [m], shape (vertex, 3).
+        table: From the table's frame, z up and z = 0 on top, to the object's, shape (4, 4).
+    """
+    import trimesh
+
+    local = (vertices - table[:3, 3]) @ table[:3, :3]
+    slab = trimesh.creation.box([0.5, 0.5, 0.01])
+    slab.apply_translation([*(0.5 * (local.min(axis=0) + local.max(axis=0)))[:2], -0.005])
+    return Part(Surface(np.asarray(slab.vertices), np.asarray(slab.faces)), TABLE_COLOR, table)
+
+
+def clearest_camera(scene: Scene, axes: np.ndarray | None = None, *, above: bool = False) -> Camera:
     """The camera that sees the object and every finger best.
 
-    Sixty directions are tried in small pictures. A view is worth the visible area of the object and of each finger,
-    as a share of the most that any view shows; a view a little from above is preferred.
+    Up to sixty directions are tried in small pictures. A view is worth the visible area of the object and of each
+    finger, as a share of the most that any view shows; a view a little from above is preferred.
+
+    Args:
+        scene: Object and hand, labelled.
+        axes: A frame whose z axis, the last column, is up, shape (3, 3); the scene's where omitted.
+        above: Whether to look from above only.
     """
+    axes = np.eye(3) if axes is None else axes
     azimuth = np.radians(np.arange(0.0, 360.0, 18.0))
-    elevation = np.radians([-15.0, 20.0, 45.0])
+    elevation = np.radians([20.0, 45.0] if above else [-15.0, 20.0, 45.0])
     a, e = (grid.ravel() for grid in np.meshgrid(azimuth, elevation))
-    directions = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=1)
-    cameras = [Camera.framing(scene.outline, direction, np.array([0.0, 0.0, 1.0])) for direction in directions]
+    directions = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=1) @ axes.T
+    cameras = [Camera.framing(scene.outline, direction, axes[:, 2]) for direction in directions]
     seen = scene.identify(cameras, 48).reshape(len(cameras), -1)
     area = np.stack([(seen == label).sum(axis=1) for label in range(seen.max() + 1)], axis=1).astype(float)
     share = area / np.maximum(area.max(axis=0), 1.0)

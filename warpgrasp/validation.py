@@ -101,7 +101,15 @@ def prepare(
 ) -> Job:
     """The compiled scene of some grasps, ready to be judged; see :func:`validate` for the arguments."""
     hand = grasps.hand
-    spec = scene_spec(hand, grasps.object, shape, protocol, hand_mjcf=hand_mjcf, couple_actuators=couple_actuators)
+    spec = scene_spec(
+        hand,
+        grasps.object,
+        shape,
+        protocol,
+        hand_mjcf=hand_mjcf,
+        couple_actuators=couple_actuators,
+        resting=grasps.table,
+    )
     model = compile_scene(spec, protocol)
     poses = {"pregrasp": grasps.pregrasp, "grasp": grasps.pose, "squeeze": grasps.squeeze}
     return Job(model, tuple(grasps.joint_names), finger_of_body(model, hand), protocol, poses)

@@ -18,7 +18,7 @@ DIRECTIONS = {
     "-z": (0.0, 0.0, -1.0),
     "+z": (0.0, 0.0, 1.0),
 }
-"""Pulls by name, in the object frame at the start."""
+"""Pulls by name, in the object frame at the start, or in the table's where there is one."""
 
 SIX = tuple(DIRECTIONS)
 
@@ -152,13 +152,14 @@ class Protocol:
     """Hand in object at the grasp [m]."""
 
     lift_height: float = 0.0
-    """The hand lifts the object this far off a table [m]; 0: there is no table. Gravity then acts all the time."""
+    """The hand lifts the object this far off a table, along its normal [m]; 0: there is no table. The object rests on
+    it as ``Grasps.table`` says, or with +z up. Gravity then acts all the time."""
 
     lift_time: float = 1.0
     """[s]"""
 
     shake_amplitude: float = 0.0
-    """Of a shake along x, y and z after the hold [m]."""
+    """Of a shake along x, y and z of the table after the hold [m]."""
 
     shake_frequency: float = 2.0
     """[Hz]"""

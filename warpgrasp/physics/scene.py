@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import rotation
 from ..hand import Hand
 from ..mesh import ObjectMesh
 from .engine import mujoco, set_options
 from .hand_model import PREFIX, ROOT, add_hand, add_mjcf
 from .object_model import OBJECT, ObjectShape, add_object
 from .protocols import LEVER, Protocol
+
+if TYPE_CHECKING:
+    from ..settle import RestingPose
 
 TARGET = "hand target"
 """Mocap body that the hand's root is welded to."""
@@ -33,6 +37,7 @@ def scene_spec(
     *,
     hand_mjcf: str | Path | None = None,
     couple_actuators: bool = False,
+    resting: RestingPose | None = None,
 ) -> Any:
     """The scene as an editable ``mujoco.MjSpec``; the world frame is the object frame at the start.
 
@@ -43,6 +48,7 @@ def scene_spec(
         protocol: Settings of solver, contacts and actuators.
         hand_mjcf: The user's own description of the same hand, taken instead of ours.
         couple_actuators: One motor for the joints that ``Hand.actuators`` lists together.
+        resting: How the object rests on the table, where the protocol has one; as its frame stands where omitted.
 
     Raises:
         HandError: The hand has no joint to drive, or ``hand_mjcf`` does not describe the same hand.
@@ -62,9 +68,13 @@ def scene_spec(
     for geom in spec.body(OBJECT).geoms:
         geom.solref, geom.solimp = list(protocol.object_solref), solimp
     if protocol.lift_height:
-        low = float(obj.vertices[:, 2].min())
+        frame = table_frame(obj, resting)
         spec.worldbody.add_geom(
-            name=TABLE, type=mujoco().mjtGeom.mjGEOM_PLANE, size=[1.0, 1.0, 0.1], pos=[0.0, 0.0, low]
+            name=TABLE,
+            type=mujoco().mjtGeom.mjGEOM_PLANE,
+            size=[1.0, 1.0, 0.1],
+            pos=frame[:3, 3],
+            quat=rotation.quaternion_from_matrix(frame[:3, :3]),
         )
     for geom in spec.geoms:
         geom.condim, geom.friction = protocol.condim, list(protocol.friction)
@@ -78,6 +88,15 @@ def scene_spec(
         data=[0.0] * 10 + [1.0, 0.0],
     )
     return spec
+
+
+def table_frame(obj: ObjectMesh, resting: RestingPose | None) -> np.ndarray:
+    """From the table's frame, z up and z = 0 on top, to the object's: below its lowest vertex where none is given."""
+    if resting is not None:
+        return rotation.inverse(resting.matrix)
+    frame = np.eye(4)
+    frame[2, 3] = obj.vertices[:, 2].min()
+    return frame
 
 
 def compile_scene(spec: Any, protocol: Protocol) -> Any:
@@ -116,6 +135,10 @@ class Addresses:
     hand_geoms: np.ndarray
     """Mask over all geoms."""
 
+    axes: np.ndarray
+    """What pulls, the lift and the shake go along, as columns: the table's axes, z up; the object's without a table,
+    shape (3, 3)."""
+
     @classmethod
     def find(cls, model: Any, joint_names: Sequence[str]) -> Addresses:
         """Look the names up that the scene builder gave."""
@@ -128,7 +151,13 @@ class Addresses:
             object_body=body,
             object_geoms=np.flatnonzero(model.geom_bodyid == body),
             hand_geoms=np.array([name == ROOT or name.startswith(PREFIX) for name in names]),
+            axes=_table_axes(model),
         )
+
+
+def _table_axes(model: Any) -> np.ndarray:
+    table = mujoco().mj_name2id(model, mujoco().mjtObj.mjOBJ_GEOM, TABLE)
+    return np.eye(3) if table < 0 else rotation.matrix_from_quaternion(model.geom_quat[table])
 
 
 def finger_of_body(model: Any, hand: Hand) -> np.ndarray:

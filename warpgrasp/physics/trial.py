@@ -159,12 +159,13 @@ class Trial:
         outcome = replace(outcome, start_penetration_m=max(into, among))
         return replace(outcome, failure=self._prefilter(outcome, into, among))
 
-    def displacement(self) -> tuple[float, float]:
-        """Distance [m] and angle [rad] of the object from where it was at the start."""
+    def displacement(self, raised: float = 0.0) -> tuple[float, float]:
+        """Distance [m] and angle [rad] of the object from where it was at the start, or that far above the table."""
         here = self.data.qpos[self.at.object : self.at.object + 7]
         cosine = abs(float(here[3:] @ self.start[3:]))
         angle = 2.0 * np.arccos(min(1.0, cosine)) if np.isfinite(cosine) else np.nan
-        return float(np.linalg.norm(here[:3] - self.start[:3])), float(angle)
+        start = self.start[:3] + raised * self.at.axes[:, 2]
+        return float(np.linalg.norm(here[:3] - start)), float(angle)
 
     def reset(self, pose: HandPose) -> None:
         """Everything at rest: the hand at a pose, which is its target too, the object where it was."""
@@ -257,13 +258,12 @@ class Trial:
         return outcome
 
     def _push(self, direction: np.ndarray) -> None:
+        direction = self.at.axes @ direction
         self.data.xfrc_applied[self.at.object_body, :3] = self.mass * self.protocol.acceleration * direction
 
     def _look(self, outcome: Outcome, raised: float = 0.0) -> tuple[Outcome, str]:
         """The outcome with what the object has moved, and how it was lost, "" if it was not."""
-        self.start[2] += raised
-        displacement, rotation = self.displacement()
-        self.start[2] -= raised
+        displacement, rotation = self.displacement(raised)
         outcome = replace(
             outcome,
             displacement_m=float(np.fmax(outcome.displacement_m, displacement)),
@@ -287,7 +287,7 @@ class Trial:
         """Raise the hand, hold it, shake it; the object must come along."""
         protocol = self.protocol
         self._push(np.array(DIRECTIONS[protocol.directions[0]]))
-        raised = replace(squeeze, position=squeeze.position + np.array([0.0, 0.0, protocol.lift_height]))
+        raised = replace(squeeze, position=squeeze.position + protocol.lift_height * self.at.axes[:, 2])
         frames = round(25 * protocol.lift_time)
         for number in range(1, frames + 1):
             self._target(squeeze.towards(raised, number / frames))
@@ -306,13 +306,12 @@ class Trial:
         return replace(outcome, success=True)
 
     def _shake(self, time: float) -> np.ndarray:
-        """Displacement of the hand: one axis after the other [m], shape (3,)."""
-        offset = np.zeros(3)
+        """Displacement of the hand: one axis of the table after the other [m], shape (3,)."""
         axis = int(time / self.protocol.shake_time)
-        if 0.0 < time and axis < 3:
-            turn = 2.0 * np.pi * self.protocol.shake_frequency * (time - axis * self.protocol.shake_time)
-            offset[axis] = self.protocol.shake_amplitude * np.sin(turn)
-        return offset
+        if time <= 0.0 or axis > 2:
+            return np.zeros(3)
+        turn = 2.0 * np.pi * self.protocol.shake_frequency * (time - axis * self.protocol.shake_time)
+        return self.protocol.shake_amplitude * np.sin(turn) * self.at.axes[:, axis]
 
     def _contacts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Distance [m] and the two geoms of each contact, and the body of the hand in it, -1 where there is none."""
