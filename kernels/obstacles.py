@@ -1,0 +1,246 @@
+"""Distance between a hand and obstacles both ways, hand points to meshes and points to links, and the penalty on it."""
+
+import warp as wp
+
+from .collision import POLYTOPE, polytope  # noqa: TID251  a sibling, not the bare package
+from .self_collision import point_distance  # noqa: TID251
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.func
+def nearest_shape(
+    point: wp.vec3,
+    begin: int,
+    end: int,
+    reach: float,
+    shape_kind: wp.array[int],
+    shape_transform: wp.array[wp.transform],
+    shape_size: wp.array[wp.vec4],
+    shape_sphere: wp.array[wp.vec4],
+    plane_begin: wp.array[int],
+    plane: wp.array[wp.vec4],
+):
+    """Least signed distance [m] of a point to the shapes ``begin`` to ``end``, at most ``reach``, and its gradient.
+
+    All in the link's frame. Outside a polytope it is the distance to the furthest plane, which is no more than that to
+    the polytope.
+    """
+    nearest = wp.vec4(reach, 0.0, 0.0, 0.0)
+    for shape in range(begin, end):
+        ball = shape_sphere[shape]
+        if wp.length(point - wp.vec3(ball[0], ball[1], ball[2])) < ball[3] + nearest[0]:
+            frame = shape_transform[shape]
+            local = wp.transform_point(wp.transform_inverse(frame), point)
+            if shape_kind[shape] == POLYTOPE:
+                result = polytope(local, plane, plane_begin[shape], plane_begin[shape + 1])
+            else:
+                result = point_distance(local, shape_kind[shape], shape_size[shape])
+            if result[0] < nearest[0]:
+                out = wp.transform_vector(frame, wp.vec3(result[1], result[2], result[3]))
+                nearest = wp.vec4(result[0], out[0], out[1], out[2])
+    return nearest
+
+
+@wp.kernel
+def obstacle_penalties(
+    # Model:
+    shape_kind: wp.array[int],
+    shape_transform: wp.array[wp.transform],
+    shape_size: wp.array[wp.vec4],
+    shape_sphere: wp.array[wp.vec4],
+    shape_plane_begin: wp.array[int],
+    plane: wp.array[wp.vec4],
+    link_shape_begin: wp.array[int],
+    link_begin: wp.array[int],
+    tree: wp.uint64,
+    obstacle_point: wp.array[wp.vec4],
+    # State:
+    link_transform: wp.array2d[wp.transform],
+    # In:
+    sphere: wp.array2d[wp.vec4],
+    point_position: wp.array2d[wp.vec3],
+    distance: wp.array2d[float],
+    distance_gradient: wp.array2d[wp.vec3],
+    # Options:
+    weight: float,
+    margin: float,
+    # Out:
+    link_loss_out: wp.array2d[float],
+    link_wrench_out: wp.array2d[wp.spatial_vector],
+):
+    """Penalty on a link that is nearer to an obstacle than a margin, and its gradient.
+
+    L = sum over the link's points of w max(m - d, 0)^2 + sum over the obstacles' points of w max(m + r - s, 0)^2
+
+    with d the signed distance of the link's point to the obstacles' meshes, s the one of an obstacle's point to the
+    link and r its radius.
+
+    Launch: dim = (grasp, link). Each thread adds in the same order, without atomics.
+
+    Args:
+        shape_kind: See ``collision.deepest_link``, shape [shape].
+        shape_transform: Likewise.
+        shape_size: Likewise.
+        shape_sphere: Likewise.
+        shape_plane_begin: Likewise, shape [shape + 1].
+        plane: Likewise.
+        link_shape_begin: Likewise, shape [link + 1].
+        link_begin: First of the points on each link's skin and, last, their number, shape [link + 1].
+        tree: Id of the tree of boxes around the obstacles' points.
+        obstacle_point: Points of the obstacles in the object frame and their radii [m], shape [obstacle point].
+        link_transform: Links in the object frame, shape [grasp, link].
+        sphere: Bounding spheres of the links, see ``collision.place_spheres``, shape [grasp, link].
+        point_position: Points on the hand's skin in the object frame [m], shape [grasp, point].
+        distance: d [m], shape [grasp, point].
+        distance_gradient: Derivative of d with respect to the point, shape [grasp, point].
+        weight: w [1/m^2].
+        margin: m [m].
+        link_loss_out: L, shape [grasp, link].
+        link_wrench_out: Gradient for the link's motion: for a translation, and for a rotation about the object frame's
+            origin. L's is added to what is there. Shape [grasp, link].
+    """
+    grasp, link = wp.tid()
+    loss = float(0.0)
+    force = wp.vec3()
+    torque = wp.vec3()
+    for point in range(link_begin[link], link_begin[link + 1]):
+        short = margin - distance[grasp, point]
+        if short > 0.0:
+            loss += weight * short * short
+            slope = -2.0 * weight * short * distance_gradient[grasp, point]
+            force += slope
+            torque += wp.cross(point_position[grasp, point], slope)
+    begin = link_shape_begin[link]
+    end = link_shape_begin[link + 1]
+    if end > begin:
+        ball = sphere[grasp, link]
+        center = wp.vec3(ball[0], ball[1], ball[2])
+        around = wp.sqrt(ball[3]) + margin
+        side = wp.vec3(around, around, around)
+        pose = link_transform[grasp, link]
+        into_link = wp.transform_inverse(pose)
+        query = wp.bvh_query_aabb(tree, center - side, center + side)
+        found = int(0)
+        while wp.bvh_query_next(query, found):
+            there = obstacle_point[found]
+            point_there = wp.vec3(there[0], there[1], there[2])
+            reach = margin + there[3]
+            nearest = nearest_shape(
+                wp.transform_point(into_link, point_there),
+                begin,
+                end,
+                reach,
+                shape_kind,
+                shape_transform,
+                shape_size,
+                shape_sphere,
+                shape_plane_begin,
+                plane,
+            )
+            short = reach - nearest[0]
+            loss += weight * short * short
+            away = wp.transform_vector(pose, wp.vec3(nearest[1], nearest[2], nearest[3]))
+            slope = 2.0 * weight * short * away
+            force += slope
+            torque += wp.cross(point_there, slope)
+    link_loss_out[grasp, link] = loss
+    link_wrench_out[grasp, link] += wp.spatial_vector(force, torque)
+
+
+@wp.kernel
+def sum_links(
+    # In:
+    link_loss: wp.array2d[float],
+    # Out:
+    loss_out: wp.array[float],
+):
+    """Loss of each grasp, from that of its links.
+
+    Launch: dim = grasp.
+
+    Args:
+        link_loss: Shape [grasp, link].
+        loss_out: Shape [grasp].
+    """
+    grasp = wp.tid()
+    loss = float(0.0)
+    for link in range(link_loss.shape[1]):
+        loss += link_loss[grasp, link]
+    loss_out[grasp] = loss
+
+
+@wp.kernel
+def link_clearances(
+    # Model:
+    shape_kind: wp.array[int],
+    shape_transform: wp.array[wp.transform],
+    shape_size: wp.array[wp.vec4],
+    shape_sphere: wp.array[wp.vec4],
+    shape_plane_begin: wp.array[int],
+    plane: wp.array[wp.vec4],
+    link_shape_begin: wp.array[int],
+    link_begin: wp.array[int],
+    tree: wp.uint64,
+    obstacle_point: wp.array[wp.vec4],
+    # State:
+    link_transform: wp.array2d[wp.transform],
+    # In:
+    sphere: wp.array2d[wp.vec4],
+    distance: wp.array2d[float],
+    # Options:
+    reach: float,
+    # Out:
+    clearance_out: wp.array2d[float],
+):
+    """Least signed distance between a link and the obstacles, both ways.
+
+    Launch: dim = (grasp, link).
+
+    Args:
+        shape_kind: See ``collision.deepest_link``, shape [shape].
+        shape_transform: Likewise.
+        shape_size: Likewise.
+        shape_sphere: Likewise.
+        shape_plane_begin: Likewise, shape [shape + 1].
+        plane: Likewise.
+        link_shape_begin: Likewise, shape [link + 1].
+        link_begin: First of the points on each link's skin and, last, their number, shape [link + 1].
+        tree: Id of the tree of boxes around the obstacles' points.
+        obstacle_point: Points of the obstacles in the object frame and their radii [m], shape [obstacle point].
+        link_transform: Links in the object frame, shape [grasp, link].
+        sphere: Bounding spheres of the links, see ``collision.place_spheres``, shape [grasp, link].
+        distance: Signed distance of points on the hand's skin to the obstacles' meshes [m], shape [grasp, point].
+        reach: What is further away counts as this far [m].
+        clearance_out: Shape [grasp, link].
+    """
+    grasp, link = wp.tid()
+    least = float(reach)
+    for point in range(link_begin[link], link_begin[link + 1]):
+        least = wp.min(least, distance[grasp, point])
+    begin = link_shape_begin[link]
+    end = link_shape_begin[link + 1]
+    if end > begin:
+        ball = sphere[grasp, link]
+        center = wp.vec3(ball[0], ball[1], ball[2])
+        around = wp.sqrt(ball[3]) + reach
+        side = wp.vec3(around, around, around)
+        into_link = wp.transform_inverse(link_transform[grasp, link])
+        query = wp.bvh_query_aabb(tree, center - side, center + side)
+        found = int(0)
+        while wp.bvh_query_next(query, found):
+            there = obstacle_point[found]
+            nearest = nearest_shape(
+                wp.transform_point(into_link, wp.vec3(there[0], there[1], there[2])),
+                begin,
+                end,
+                least + there[3],
+                shape_kind,
+                shape_transform,
+                shape_size,
+                shape_sphere,
+                shape_plane_begin,
+                plane,
+            )
+            least = wp.min(least, nearest[0] - there[3])
+    clearance_out[grasp, link] = least
