@@ -20,7 +20,6 @@ import warpgrasp
 from warpgrasp.descend import smooth_mesh
 from warpgrasp.distance import DeviceMesh
 from warpgrasp.finish import check_model
-from warpgrasp.geometry import object_surface
 from warpgrasp.hand import Hand
 from warpgrasp.initialize import back_off, starting_poses
 from warpgrasp.label import Limits, measure
@@ -31,7 +30,7 @@ from warpgrasp.options import RECIPES, Recipe
 from warpgrasp.pose import Pose
 from warpgrasp.proximity import find_proximity
 from warpgrasp.state import allocate
-from warpgrasp.surface import grasping_links, surface_points
+from warpgrasp.surface import grasping_links, object_points, surface_points
 
 OBJECTS = {
     "box": trimesh.creation.box((0.05, 0.06, 0.08)),
@@ -99,7 +98,7 @@ def follow(hand: Hand, obj: ObjectMesh, recipe: Recipe, count: int) -> tuple[Wat
         skin = surface_points(hand, stage.density * POINTS, links=grasping_links(hand), device="cpu")
         model = hand_model(hand, skin, "cpu")
         phong = {"phong_alpha": recipe.phong_alpha, "phong_mode": recipe.phong_mode}
-        descent = Descent(model, mesh, object_surface(obj, stage.object_points // 2), pose, stage, **phong)
+        descent = Descent(model, mesh, object_points(obj, stage.object_points), pose, stage, **phong)
         descent.find_gradient(search=True)
         watch.look(done, descent)
         descent.restart()

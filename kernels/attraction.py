@@ -68,32 +68,41 @@ def attraction(
 def link_penetration(
     # Model:
     schedule: wp.array2d[float],
+    cluster_begin: wp.array[int],
     # State:
     iteration: wp.array[int],
     # In:
+    touched: wp.array2d[int],
     link_distance: wp.array2d[float],
     link_gradient: wp.array2d[wp.vec3],
     # Out:
-    point_loss_out: wp.array2d[float],
+    loss_out: wp.array2d[float],
     point_gradient_out: wp.array2d[wp.vec3],
 ):
-    """Loss of an object point inside a link, w_p s^2, and its gradient with respect to the point.
+    """Loss of the object points inside links, the sum of w_p s^2, and its gradient with respect to the points.
 
-    The point is fixed; the link it is inside feels the opposite of this gradient. It catches edges and thin walls
+    A point is fixed; the link it is inside feels the opposite of this gradient. It catches edges and thin walls
     that pass between the hand's points.
 
-    Launch: dim = (grasp, object point).
+    Launch: dim = (grasp, cluster).
 
     Args:
         schedule: Step scale, w_a [1/m] and w_p [1/m^2] of each iteration, shape [iteration, 3].
+        cluster_begin: First point of each cluster and, last, the number of points, shape [cluster + 1].
         iteration: The current iteration, shape [1].
+        touched: 1 where a point of the cluster is inside a link, shape [grasp, cluster].
         link_distance: s <= 0, signed distance of the object point to the hand [m], shape [grasp, point].
         link_gradient: Derivative of s with respect to the point, shape [grasp, point].
-        point_loss_out: Loss, shape [grasp, point].
-        point_gradient_out: Derivative of the loss with respect to the point, shape [grasp, point].
+        loss_out: Sum over each cluster, shape [grasp, cluster].
+        point_gradient_out: Derivative of the loss with respect to the point, written where the cluster is touched,
+            shape [grasp, point].
     """
-    grasp, point = wp.tid()
-    weight = schedule[iteration[0], 2]
-    s = link_distance[grasp, point]
-    point_loss_out[grasp, point] = weight * s * s
-    point_gradient_out[grasp, point] = 2.0 * weight * s * link_gradient[grasp, point]
+    grasp, cluster = wp.tid()
+    loss = float(0.0)
+    if touched[grasp, cluster] == 1:
+        weight = schedule[iteration[0], 2]
+        for point in range(cluster_begin[cluster], cluster_begin[cluster + 1]):
+            s = link_distance[grasp, point]
+            loss += weight * s * s
+            point_gradient_out[grasp, point] = 2.0 * weight * s * link_gradient[grasp, point]
+    loss_out[grasp, cluster] = loss

@@ -96,21 +96,28 @@ def deepest_link(
     shape_plane_begin: wp.array[int],
     plane: wp.array[wp.vec4],
     link_shape_begin: wp.array[int],
+    link_sphere: wp.array[wp.vec4],
     may_touch: wp.array2d[int],
+    cluster_begin: wp.array[int],
+    cluster_link: wp.array[int],
+    cluster_sphere: wp.array[wp.vec4],
     # State:
     link_transform: wp.array2d[wp.transform],
     # In:
     sphere: wp.array2d[wp.vec4],
     point_position: wp.array2d[wp.vec3],
-    point_link: wp.array[int],
     # Out:
+    touched_out: wp.array2d[int],
     link_out: wp.array2d[int],
     distance_out: wp.array2d[float],
     gradient_out: wp.array2d[wp.vec3],
 ):
-    """The link that a point is deepest inside, how deep, and the way out.
+    """The link that each point of a cluster is deepest inside, how deep, and the way out.
 
-    Launch: dim = (grasp, point).
+    Only links and shapes whose spheres meet the cluster's are looked at. Where ``touched_out`` is 0 on entry, the other
+    outputs are taken to say already that no point is inside any link.
+
+    Launch: dim = (grasp, cluster).
 
     Args:
         shape_kind: 0 rounded box, 1 cylinder, 2 polytope, shape [shape]; shapes are sorted by link.
@@ -120,46 +127,64 @@ def deepest_link(
         shape_plane_begin: First plane of each polytope and, last, the number of planes, shape [shape + 1].
         plane: Planes n . x = d of the polytopes in the shape's frame, (n, d) [m], shape [plane].
         link_shape_begin: First shape of each link and, last, the number of shapes, shape [link + 1].
+        link_sphere: Bounding sphere of each link in its frame, centre and radius [m], shape [link].
         may_touch: 1 where a point of the row's link must stay out of the column's link; the last row is for points
             that belong to no link, shape [link + 1, link].
+        cluster_begin: First point of each cluster and, last, the number of points, shape [cluster + 1].
+        cluster_link: Link of each cluster, the number of links for points of none, shape [cluster].
+        cluster_sphere: Sphere around a cluster in the frame of its link, or in the object frame, centre and radius [m],
+            shape [cluster].
         link_transform: Links in the object frame, shape [grasp, link].
         sphere: Bounding spheres of the links, see ``place_spheres``, shape [grasp, link].
         point_position: Points in the object frame [m], shape [grasp, point].
-        point_link: Link of each point, the number of links for points of none, shape [point].
+        touched_out: 1 where a point of the cluster is inside a link, shape [grasp, cluster].
         link_out: Deepest link, -1 where the point is in none, shape [grasp, point].
         distance_out: Minus the depth [m], 0 where the point is in no link, shape [grasp, point].
         gradient_out: Derivative of the distance with respect to the point, in the object frame, shape [grasp, point].
     """
-    grasp, point = wp.tid()
-    position = point_position[grasp, point]
-    owner = point_link[point]
-    deepest = int(-1)
-    distance = float(0.0)
-    gradient = wp.vec3()
+    grasp, cluster = wp.tid()
+    owner = cluster_link[cluster]
+    begin = cluster_begin[cluster]
+    end = cluster_begin[cluster + 1]
+    if touched_out[grasp, cluster] == 1:
+        for point in range(begin, end):
+            link_out[grasp, point] = -1
+            distance_out[grasp, point] = 0.0
+            gradient_out[grasp, point] = wp.vec3()
+        touched_out[grasp, cluster] = 0
+    radius = cluster_sphere[cluster][3]
+    center = wp.vec3(cluster_sphere[cluster][0], cluster_sphere[cluster][1], cluster_sphere[cluster][2])
+    if owner < link_transform.shape[1]:
+        center = wp.transform_point(link_transform[grasp, owner], center)
+
     for link in range(link_transform.shape[1]):
         if may_touch[owner, link] == 1:
             around = sphere[grasp, link]
-            if wp.length_sq(position - wp.vec3(around[0], around[1], around[2])) < around[3]:
+            reach = radius + link_sphere[link][3]
+            if wp.length_sq(center - wp.vec3(around[0], around[1], around[2])) < reach * reach:
                 pose = link_transform[grasp, link]
-                local = wp.transform_point(wp.transform_inverse(pose), position)
+                into_link = wp.transform_inverse(pose)
+                local_center = wp.transform_point(into_link, center)
                 for shape in range(link_shape_begin[link], link_shape_begin[link + 1]):
                     ball = shape_sphere[shape]
-                    offset = local - wp.vec3(ball[0], ball[1], ball[2])
-                    if wp.length_sq(offset) < ball[3] * ball[3]:
+                    middle = wp.vec3(ball[0], ball[1], ball[2])
+                    if wp.length(local_center - middle) < radius + ball[3]:
                         frame = shape_transform[shape]
-                        result = shape_distance(
-                            wp.transform_point(wp.transform_inverse(frame), local),
-                            shape_kind[shape],
-                            shape_size[shape],
-                            plane,
-                            shape_plane_begin[shape],
-                            shape_plane_begin[shape + 1],
-                        )
-                        if result[0] < distance:
-                            deepest = link
-                            distance = result[0]
-                            out = wp.transform_vector(frame, wp.vec3(result[1], result[2], result[3]))
-                            gradient = wp.transform_vector(pose, out)
-    link_out[grasp, point] = deepest
-    distance_out[grasp, point] = distance
-    gradient_out[grasp, point] = gradient
+                        into_shape = wp.transform_inverse(frame)
+                        for point in range(begin, end):
+                            local = wp.transform_point(into_link, point_position[grasp, point])
+                            if wp.length_sq(local - middle) < ball[3] * ball[3]:
+                                result = shape_distance(
+                                    wp.transform_point(into_shape, local),
+                                    shape_kind[shape],
+                                    shape_size[shape],
+                                    plane,
+                                    shape_plane_begin[shape],
+                                    shape_plane_begin[shape + 1],
+                                )
+                                if result[0] < distance_out[grasp, point]:
+                                    out = wp.transform_vector(frame, wp.vec3(result[1], result[2], result[3]))
+                                    touched_out[grasp, cluster] = 1
+                                    link_out[grasp, point] = link
+                                    distance_out[grasp, point] = result[0]
+                                    gradient_out[grasp, point] = wp.transform_vector(pose, out)

@@ -103,15 +103,19 @@ def sum_wrenches_into(
     position: wp.array2d[wp.vec3],
     gradient: wp.array2d[wp.vec3],
     into: wp.array2d[int],
+    cluster_begin: wp.array[int],
+    touched: wp.array2d[int],
     grasp: int,
 ):
     """Sum of the gradients and moments of those points that are inside ``link``."""
     force = wp.vec3()
     torque = wp.vec3()
-    for point in range(into.shape[1]):
-        if into[grasp, point] == link:
-            force += gradient[grasp, point]
-            torque += wp.cross(position[grasp, point], gradient[grasp, point])
+    for cluster in range(touched.shape[1]):
+        if touched[grasp, cluster] == 1:
+            for point in range(cluster_begin[cluster], cluster_begin[cluster + 1]):
+                if into[grasp, point] == link:
+                    force += gradient[grasp, point]
+                    torque += wp.cross(position[grasp, point], gradient[grasp, point])
     return wp.spatial_vector(force, torque)
 
 
@@ -124,9 +128,13 @@ def link_wrenches(
     point_gradient: wp.array2d[wp.vec3],
     self_gradient: wp.array2d[wp.vec3],
     self_link: wp.array2d[int],
+    self_cluster_begin: wp.array[int],
+    self_touched: wp.array2d[int],
     object_point: wp.array2d[wp.vec3],
     object_gradient: wp.array2d[wp.vec3],
     object_link: wp.array2d[int],
+    object_cluster_begin: wp.array[int],
+    object_touched: wp.array2d[int],
     # Out:
     link_wrench_out: wp.array2d[wp.spatial_vector],
 ):
@@ -144,15 +152,21 @@ def link_wrenches(
         point_gradient: Whole gradient with respect to the hand points, shape [grasp, point].
         self_gradient: The part of it that comes from being inside another link, shape [grasp, point].
         self_link: The link that each hand point is inside, or -1, shape [grasp, point].
+        self_cluster_begin: First point of each cluster of hand points and, last, their number, shape [cluster + 1].
+        self_touched: 1 where a point of the cluster is inside a link, shape [grasp, cluster].
         object_point: Object points [m], shape [grasp, object point].
         object_gradient: Gradient with respect to them, shape [grasp, object point].
         object_link: The link that each object point is inside, or -1, shape [grasp, object point].
+        object_cluster_begin: Like ``self_cluster_begin``, of the object's points, shape [object cluster + 1].
+        object_touched: Like ``self_touched``, shape [grasp, object cluster].
         link_wrench_out: Gradient with respect to the links, shape [grasp, link].
     """
     grasp, link = wp.tid()
     own = sum_own_wrenches(point_position, point_gradient, grasp, link_begin[link], link_begin[link + 1])
-    others = sum_wrenches_into(link, point_position, self_gradient, self_link, grasp)
-    objects = sum_wrenches_into(link, object_point, object_gradient, object_link, grasp)
+    others = sum_wrenches_into(link, point_position, self_gradient, self_link, self_cluster_begin, self_touched, grasp)
+    objects = sum_wrenches_into(
+        link, object_point, object_gradient, object_link, object_cluster_begin, object_touched, grasp
+    )
     link_wrench_out[grasp, link] = own - others - objects
 
 

@@ -61,8 +61,8 @@ def test_loss_matches_reference(rng, device):
     expected = [reference_loss(descent, obj, object_point, wrist[g], x[g]) for g in range(len(pose))]
     np.testing.assert_allclose(descent.loss(), expected, rtol=1e-4)
     assert (descent.state.distance.numpy() < 0.0).any(), "the case should have penetration"
-    assert (descent.state.self_link.numpy() >= 0).any(), "the case should have self-penetration"
-    assert (descent.state.object_link.numpy() >= 0).any(), "the case should have object points in the hand"
+    assert (descent.state.self_depth.link.numpy() >= 0).any(), "the case should have self-penetration"
+    assert (descent.state.object_depth.link.numpy() >= 0).any(), "the case should have object points in the hand"
 
 
 def test_gradient_of_the_whole_chain_matches_differences(rng, device):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import reference_grasp as reference
@@ -10,6 +12,7 @@ from random_hand import random_hand, random_shape, unit
 from reference import central_difference
 
 from warpgrasp import collision
+from warpgrasp.clusters import CLUSTER_SIZE, cluster_points, compact_order
 from warpgrasp.device import transforms_from_matrices
 from warpgrasp.hand import Shape, ShapeKind
 
@@ -17,26 +20,63 @@ KINDS: tuple[ShapeKind, ...] = ("box", "sphere", "capsule", "cylinder", "mesh")
 
 
 def deepest(shapes, may_touch, links, points, owner, device):
-    """Deepest link, distance and gradient of points (point, 3) for one grasp."""
-    shape = (1, len(points))
-    link = wp.full(shape, -9, dtype=int, device=device)
-    distance = wp.full(shape, wp.inf, dtype=float, device=device)
-    gradient = wp.full(shape, wp.vec3(wp.inf), dtype=wp.vec3, device=device)
+    """Deepest link, distance and gradient of points (point, 3) for one grasp, and again where nothing has changed."""
+    owner = owner.astype(int)
     transform = transforms_from_matrices(links[None], device)
     sphere = wp.full(transform.shape, wp.vec4(wp.inf), dtype=wp.vec4, device=device)
     collision.place_spheres(shapes, transform, sphere)
-    collision.find_deepest_link(
-        shapes,
-        wp.array(may_touch.astype(np.int32), dtype=int, device=device),
-        transform,
-        sphere,
-        wp.array(points[None].astype(np.float32), dtype=wp.vec3, device=device),
-        wp.array(owner.astype(np.int32), dtype=int, device=device),
-        link,
-        distance,
-        gradient,
-    )
-    return link.numpy()[0], distance.numpy()[0], gradient.numpy()[0]
+    order = np.lexsort((points[:, 0], owner))
+    frames = np.concatenate([np.linalg.inv(links), np.eye(4)[None]])[np.minimum(owner, len(links))][order]
+    local = np.einsum("nij,nj->ni", frames[:, :3, :3], points[order]) + frames[:, :3, 3]
+    clusters = cluster_points(local, owner[order], device)
+    depth = collision.no_depth(1, len(points), clusters)
+    there = wp.array(points[order][None].astype(np.float32), dtype=wp.vec3, device=device)
+    touch = wp.array(may_touch.astype(np.int32), dtype=int, device=device)
+    results = []
+    for _ in range(2):
+        collision.find_deepest_link(shapes, touch, transform, sphere, there, clusters, depth)
+        results.append([array.numpy()[0].copy() for array in (depth.link, depth.distance, depth.gradient)])
+        begin, touched = clusters.begin.numpy(), depth.touched.numpy()[0].astype(bool)
+        assert touched.tolist() == [(results[-1][1][a:b] < 0.0).any() for a, b in itertools.pairwise(begin)]
+    back = np.argsort(order)
+    for first, second in zip(*results, strict=True):
+        np.testing.assert_array_equal(first, second)
+    return tuple(array[back] for array in results[0])
+
+
+def test_points_that_have_come_out_are_forgotten(device):
+    """A cluster that was inside a link and is not any more has no depth left."""
+    shapes = collision.pack([(Shape("sphere", np.array([0.01]), np.zeros(3), np.array([1.0, 0, 0, 0])),)], device)
+    transform = transforms_from_matrices(np.eye(4)[None, None], device)
+    sphere = wp.zeros(transform.shape, dtype=wp.vec4, device=device)
+    collision.place_spheres(shapes, transform, sphere)
+    clusters = cluster_points(np.array([[0.0, 0.0, 0.005], [0.0, 0.0, 0.02]]), np.ones(2, int), device)
+    depth = collision.no_depth(1, 2, clusters)
+    touch = wp.array(np.array([[0], [1]], np.int32), dtype=int, device=device)
+    for height, expected in ((0.0, [-0.005, 0.0]), (0.004, [-0.001, 0.0]), (0.008, [0.0, 0.0])):
+        points = np.array([[[0.0, 0.0, 0.005 + height], [0.0, 0.0, 0.02 + height]]], np.float32)
+        there = wp.array(points, dtype=wp.vec3, device=device)
+        collision.find_deepest_link(shapes, touch, transform, sphere, there, clusters, depth)
+        if height < 0.005:
+            assert depth.distance.numpy()[0] == pytest.approx(expected, abs=1e-7)
+    assert depth.touched.numpy().tolist() == [[0]]
+    assert depth.link.numpy().tolist() == [[-1, -1]]
+    assert not depth.distance.numpy().any() and not depth.gradient.numpy().any()
+
+
+@pytest.mark.parametrize("count", [0, 1, 16, 17, 100, 1000])
+def test_clusters_hold_all_points_and_are_compact(count, rng, device):
+    points = rng.uniform(size=(count, 3))
+    order = compact_order(points)
+    assert sorted(order) == list(range(count))
+    clusters = cluster_points(points[order], np.zeros(count, int), device)
+    begin, sphere = clusters.begin.numpy(), clusters.sphere.numpy()
+    assert len(clusters) == -(-count // CLUSTER_SIZE)
+    assert begin[-1] == count and (np.diff(begin) <= CLUSTER_SIZE).all()
+    for (a, b), ball in zip(itertools.pairwise(begin), sphere, strict=True):
+        assert (np.linalg.norm(points[order[a:b]] - ball[:3], axis=1) <= ball[3]).all()
+    if count == 1000:
+        assert sphere[:, 3].mean() < 0.25, "a cluster of 16 of 1000 evenly spread points has a side of about 0.25"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,7 +21,6 @@ from .descend import ProgressCallback
 from .distance import DeviceMesh
 from .errors import OptionError
 from .finish import check_model, finish
-from .geometry import object_surface
 from .hand import Hand
 from .hand_file import load_hand
 from .initialize import approach, back_off, palm_transforms, starting_poses
@@ -207,7 +206,7 @@ def _task(
     hand, obj = load_hand(hand), load_object(mesh)
     begin = time.perf_counter()
     model = check_model(hand, target)
-    points = object_surface(obj, OBJECT_POINTS)
+    points = object_points(obj, 2 * OBJECT_POINTS)
     return Task(hand, obj, DeviceMesh(obj, target), model, points, count, seed, begin, report or (lambda *_: None))
 
 
@@ -242,8 +241,12 @@ def link_distances(model: HandModel, mesh: DeviceMesh, object_point: np.ndarray,
     """
     state = allocate(model, pose, object_point)
     find_proximity(model, mesh, state)
-    distance, own = state.distance.numpy().astype(float), state.self_distance.numpy().astype(float)
-    point, gradient, other = state.point_position.numpy(), state.distance_gradient.numpy(), state.self_link.numpy()
+    distance, own = state.distance.numpy().astype(float), state.self_depth.distance.numpy().astype(float)
+    point, gradient, other = (
+        state.point_position.numpy(),
+        state.distance_gradient.numpy(),
+        state.self_depth.link.numpy(),
+    )
     begin, rows = model.link_begin.numpy(), np.arange(len(pose))
     shape = (len(pose), len(begin) - 1)
     to_object, to_links = np.full(shape, np.inf), np.full(shape, np.inf)
@@ -255,7 +258,7 @@ def link_distances(model: HandModel, mesh: DeviceMesh, object_point: np.ndarray,
         to_object[:, link], to_links[:, link] = distance[rows, nearest], own[rows, deepest]
         other_link[:, link] = other[rows, deepest]
         position[:, link], normal[:, link] = point[rows, nearest], -gradient[rows, nearest]
-    inside, link = state.object_distance.numpy().astype(float), state.object_link.numpy()
+    inside, link = state.object_depth.distance.numpy().astype(float), state.object_depth.link.numpy()
     grasp, index = np.nonzero((inside < 0.0) & (link < shape[1]))
     np.minimum.at(to_object.reshape(-1), grasp * shape[1] + link[grasp, index], inside[grasp, index])
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import warp as wp
 
+from .clusters import PointClusters
 from .hand import Hand, Shape
 from .kernels import collision as kernels
 
@@ -128,21 +129,41 @@ def place_spheres(shapes: CollisionShapes, link_transform: wp.array, sphere_out:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class LinkDepth:
+    """Which points are inside which links, and how deep. Fields as in ``kernels.collision.deepest_link``."""
+
+    touched: wp.array
+    link: wp.array
+    distance: wp.array
+    gradient: wp.array
+
+
+def no_depth(grasp_count: int, point_count: int, clusters: PointClusters) -> LinkDepth:
+    """No point is inside a link yet."""
+    device = clusters.link.device
+    per_point = (grasp_count, point_count)
+    return LinkDepth(
+        touched=wp.zeros((grasp_count, len(clusters)), dtype=int, device=device),
+        link=wp.full(per_point, -1, dtype=int, device=device),
+        distance=wp.zeros(per_point, dtype=float, device=device),
+        gradient=wp.zeros(per_point, dtype=wp.vec3, device=device),
+    )
+
+
 def find_deepest_link(
     shapes: CollisionShapes,
     may_touch: wp.array,
     link_transform: wp.array,
     sphere: wp.array,
     point_position: wp.array,
-    point_link: wp.array,
-    link_out: wp.array,
-    distance_out: wp.array,
-    gradient_out: wp.array,
+    clusters: PointClusters,
+    depth: LinkDepth,
 ) -> None:
-    """Launch ``kernels.collision.deepest_link``; see there for the arrays."""
+    """Launch ``kernels.collision.deepest_link``; see there for the arrays. ``depth`` is updated."""
     wp.launch(
         kernels.deepest_link,
-        dim=point_position.shape,
+        dim=depth.touched.shape,
         inputs=[
             shapes.kind,
             shapes.transform,
@@ -151,12 +172,15 @@ def find_deepest_link(
             shapes.plane_begin,
             shapes.plane,
             shapes.link_begin,
+            shapes.link_sphere,
             may_touch,
+            clusters.begin,
+            clusters.link,
+            clusters.sphere,
             link_transform,
             sphere,
             point_position,
-            point_link,
         ],
-        outputs=[link_out, distance_out, gradient_out],
+        outputs=[depth.touched, depth.link, depth.distance, depth.gradient],
         device=point_position.device,
     )

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from .distance import DeviceMesh
-from .geometry import object_surface
 from .hand import Hand
 from .memory import grasps_that_fit
 from .mesh import ObjectMesh
@@ -19,7 +18,7 @@ from .model import HandModel, hand_model
 from .optimize import Descent
 from .options import Recipe, Stage
 from .pose import Pose, concatenate
-from .surface import grasping_links, surface_points
+from .surface import grasping_links, object_points, surface_points
 from .surroundings import NOTHING, Surroundings
 
 GPU_BATCH = 4096
@@ -64,7 +63,7 @@ def descend(
     for stage in recipe.stages:
         skin = surface_points(hand, stage.density * points, links=grasping_links(hand), device=mesh.device)
         model = hand_model(hand, skin, mesh.device)
-        inner = object_surface(obj, stage.object_points // 2)
+        inner = object_points(obj, stage.object_points)
         pose, ended = run_stage(
             model, mesh, inner, pose, stage, recipe=recipe, surroundings=surroundings, on_step=progress.add
         )

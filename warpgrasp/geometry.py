@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import warp as wp
 
-from . import collision
+from . import collision, surface
 from . import device as devices
+from .clusters import PointClusters, cluster_points, compact_order
 from .distance import FAR_DISTANCE, DeviceMesh, evaluate_signed_distance, find_closest_faces
 from .errors import OptionError, ShapeError
 from .hand import Finger, Hand
@@ -19,7 +20,7 @@ from .kernels import geometry as kernels
 from .kernels import kinematics
 from .mesh import ObjectMesh
 from .pose import Pose
-from .surface import SurfacePoints, farthest_points, sample_triangles, surface_points
+from .surface import SurfacePoints, farthest_points, surface_points
 
 THRESHOLDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.007, 0.010)
 """Distances up to which a point of the hand's skin touches, for the curve of contact areas [m]."""
@@ -118,7 +119,7 @@ def measure_geometry(
     skin = _Skin(hand, surface_points(hand, hand_points, even=False, device=target), target)
     mesh = mesh or DeviceMesh(obj, target)
     reach = _reach(obj, max([*thresholds, CONSISTENCY_CAP]))
-    probe = object_surface(obj, object_points)
+    probe = surface.object_points(obj, 2 * object_points)
     limit = wp.array(np.asarray(thresholds, np.float32), dtype=float, device=target)
     size = CPU_BATCH if target == "cpu" else GPU_BATCH
     starts = range(0, max(len(pose), 1), size)
@@ -207,13 +208,6 @@ def contact_consistency(
     return np.ptp(distance, axis=1)
 
 
-def object_surface(obj: ObjectMesh, count: int) -> np.ndarray:
-    """Points by area and up to as many vertices (sharp corners are what penetrates) [m], shape (point, 3)."""
-    by_area = sample_triangles(obj.vertices[obj.faces], count)[1]
-    chosen = np.unique(np.linspace(0, len(obj.vertices) - 1, min(count, len(obj.vertices))).round().astype(int))
-    return np.concatenate([by_area, obj.vertices[chosen]])
-
-
 class _Skin(HandSolid):
     """The hand with points on its skin."""
 
@@ -226,6 +220,7 @@ class _Skin(HandSolid):
         self.area = wp.array(points.area.astype(np.float32), dtype=float, device=device)
         self.link_begin = wp.array(begin, dtype=int, device=device)
         _put_onto_shapes(self.shapes, self.point_link, self.point_local)
+        self.clusters = cluster_points(self.point_local.numpy(), points.link, device)
 
 
 def _put_onto_shapes(shapes: collision.CollisionShapes, point_link: wp.array, point_local: wp.array) -> None:
@@ -276,15 +271,16 @@ def _measure_batch(
     band, inside_counted = _contact_areas(distance, skin.area, thresholds)
     contact_distance, position, normal = _nearest_points(skin, distance, gradient, points)
     patch = _patches(skin, distance, gradient, points, contact_distance, patch_points)
+    probe = probe[compact_order(probe)]
     per_probe = (len(pose), len(probe))
     probes = wp.array(np.broadcast_to(probe.astype(np.float32), (*per_probe, 3)), dtype=wp.vec3, device=skin.device)
-    nobody = wp.full(len(probe), len(skin.hand.links), dtype=int, device=skin.device)
+    no_link = cluster_points(probe, np.full(len(probe), len(skin.hand.links)), skin.device)
     return Geometry(
         contact_area=band,
         contact_area_inside_counted=inside_counted,
         hand_in_object_depth=_depth(distance),
-        object_in_hand_depth=_depth(_link_distance(skin, links, probes, nobody)),
-        self_penetration_depth=_depth(_link_distance(skin, links, points, skin.point_link)),
+        object_in_hand_depth=_depth(_link_distance(skin, links, probes, no_link)),
+        self_penetration_depth=_depth(_link_distance(skin, links, points, skin.clusters)),
         contact_distance=contact_distance,
         contact_position=position,
         contact_normal=normal,
@@ -367,15 +363,13 @@ def _depth(distance: wp.array) -> np.ndarray:
     return -least.numpy().astype(float) + 0.0
 
 
-def _link_distance(skin: _Skin, links: wp.array, points: wp.array, owner: wp.array) -> wp.array:
+def _link_distance(skin: _Skin, links: wp.array, points: wp.array, clusters: PointClusters) -> wp.array:
     """Minus the depth of points in the links that their owners must stay out of, shape [grasp, point]."""
     sphere = _empty(links.shape, wp.vec4, skin.device)
-    link = _empty(points.shape, int, skin.device)
-    distance = _empty(points.shape, float, skin.device)
-    gradient = _empty(points.shape, wp.vec3, skin.device)
+    depth = collision.no_depth(points.shape[0], points.shape[1], clusters)
     collision.place_spheres(skin.shapes, links, sphere)
-    collision.find_deepest_link(skin.shapes, skin.may_touch, links, sphere, points, owner, link, distance, gradient)
-    return distance
+    collision.find_deepest_link(skin.shapes, skin.may_touch, links, sphere, points, clusters, depth)
+    return depth.distance
 
 
 def _empty(shape: int | tuple[int, ...], dtype: Any, device: Any) -> wp.array:

@@ -8,6 +8,7 @@ import numpy as np
 import warp as wp
 
 from . import collision
+from .clusters import PointClusters, cluster_points
 from .device import transforms
 from .hand import Hand
 from .surface import SurfacePoints
@@ -62,6 +63,9 @@ class HandModel:
     link_begin: wp.array
     """First point of each link and, last, the number of points, shape [link + 1]."""
 
+    clusters: PointClusters
+    """Clusters of the surface points."""
+
     shapes: collision.CollisionShapes
 
     may_touch: wp.array
@@ -110,6 +114,7 @@ def hand_model(hand: Hand, points: SurfacePoints, device: str) -> HandModel:
         point_link=integers(points.link),
         point_local=vectors(points.position),
         link_begin=integers(np.searchsorted(points.link, np.arange(len(hand.links) + 1))),
+        clusters=cluster_points(points.position, points.link, device),
         shapes=collision.pack([link.shapes for link in hand.links], device),
         may_touch=integers(collision.touch_matrix(hand)),
     )

@@ -30,7 +30,7 @@ def find_proximity(
     Args:
         model: The hand.
         mesh: The object.
-        state: Poses in, everything down to ``object_distance_gradient`` out.
+        state: Poses in, everything down to ``object_depth`` out.
         search: Look for each point's closest face anew, instead of keeping the last one.
         slack: How far a point on the surface may move until it is searched again [m]; always, where omitted.
         reach: Distance beyond which no face is looked for; such points count as far away [m].
@@ -53,28 +53,13 @@ def find_proximity(
         gradient_out=state.distance_gradient,
     )
     collision.place_spheres(model.shapes, state.link_transform, state.link_sphere)
-    collision.find_deepest_link(
-        model.shapes,
-        model.may_touch,
-        state.link_transform,
-        state.link_sphere,
-        state.point_position,
-        model.point_link,
-        state.self_link,
-        state.self_distance,
-        state.self_distance_gradient,
-    )
-    collision.find_deepest_link(
-        model.shapes,
-        model.may_touch,
-        state.link_transform,
-        state.link_sphere,
-        state.object_point,
-        state.object_owner,
-        state.object_link,
-        state.object_distance,
-        state.object_distance_gradient,
-    )
+    for points, clusters, depth in (
+        (state.point_position, model.clusters, state.self_depth),
+        (state.object_point, state.object_clusters, state.object_depth),
+    ):
+        collision.find_deepest_link(
+            model.shapes, model.may_touch, state.link_transform, state.link_sphere, points, clusters, depth
+        )
 
 
 def clearance(model: HandModel, mesh: DeviceMesh, pose: Pose, *, reach: float = SEARCH_DISTANCE) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import warp as wp
 
+from .clusters import PointClusters, cluster_points, compact_order
+from .collision import LinkDepth, no_depth
 from .device import transforms
 from .model import HandModel
 from .pose import Pose
@@ -50,29 +52,17 @@ class State:
     distance_gradient: wp.array
     """Its derivative with respect to the points, vec3, shape [grasp, point]."""
 
-    self_link: wp.array
-    """Link that a hand point is inside, or -1, shape [grasp, point]."""
-
-    self_distance: wp.array
-    """Minus its depth [m], shape [grasp, point]."""
-
-    self_distance_gradient: wp.array
-    """Derivative of ``self_distance`` with respect to the point, vec3, shape [grasp, point]."""
+    self_depth: LinkDepth
+    """Hand points inside other links, arrays of shape [grasp, point]."""
 
     object_point: wp.array
     """Points on the object's surface [m], vec3, shape [grasp, object point]."""
 
-    object_owner: wp.array
-    """The number of links: the link index that stands for none, shape [object point]."""
+    object_clusters: PointClusters
+    """Clusters of these points."""
 
-    object_link: wp.array
-    """Link that an object point is inside, or -1, shape [grasp, object point]."""
-
-    object_distance: wp.array
-    """Minus its depth [m], shape [grasp, object point]."""
-
-    object_distance_gradient: wp.array
-    """Derivative of ``object_distance`` with respect to the point, vec3, shape [grasp, object point]."""
+    object_depth: LinkDepth
+    """Object points inside links, arrays of shape [grasp, object point]."""
 
     point_loss: wp.array
     """Loss of each hand point, shape [grasp, point]."""
@@ -84,10 +74,10 @@ class State:
     """The part of it that comes from other links, vec3, shape [grasp, point]."""
 
     object_loss: wp.array
-    """Loss of each object point, shape [grasp, object point]."""
+    """Loss of each cluster of object points, shape [grasp, object cluster]."""
 
     object_gradient: wp.array
-    """Derivative of the loss with respect to the object points, vec3, shape [grasp, object point]."""
+    """Derivative of the loss with respect to object points in touched clusters, vec3, shape [grasp, object point]."""
 
     joint_loss: wp.array
     """Loss of each grasp's joints, shape [grasp]."""
@@ -126,7 +116,8 @@ def allocate(model: HandModel, pose: Pose, object_point: np.ndarray) -> State:
     free = np.clip(
         pose.joint_position[:, list(model.hand.free_joints)], model.free_lower.numpy(), model.free_upper.numpy()
     )
-    no_link = np.full(len(object_point), joint_count + 1, np.int32)
+    object_point = object_point[compact_order(object_point)]
+    clusters = cluster_points(object_point, np.full(len(object_point), joint_count + 1), model.device)
 
     def zeros(shape: int | tuple[int, ...], dtype: Any) -> wp.array:
         return wp.zeros(shape, dtype=dtype, device=model.device)
@@ -143,20 +134,16 @@ def allocate(model: HandModel, pose: Pose, object_point: np.ndarray) -> State:
         searched=wp.full(per_point, wp.vec4(-1.0), dtype=wp.vec4, device=model.device),
         distance=zeros(per_point, float),
         distance_gradient=zeros(per_point, wp.vec3),
-        self_link=zeros(per_point, int),
-        self_distance=zeros(per_point, float),
-        self_distance_gradient=zeros(per_point, wp.vec3),
+        self_depth=no_depth(*per_point, model.clusters),
         object_point=wp.array(
             np.broadcast_to(object_point.astype(np.float32), (*per_object_point, 3)), dtype=wp.vec3, device=model.device
         ),
-        object_owner=wp.array(no_link, dtype=int, device=model.device),
-        object_link=zeros(per_object_point, int),
-        object_distance=zeros(per_object_point, float),
-        object_distance_gradient=zeros(per_object_point, wp.vec3),
+        object_clusters=clusters,
+        object_depth=no_depth(*per_object_point, clusters),
         point_loss=zeros(per_point, float),
         point_gradient=zeros(per_point, wp.vec3),
         self_gradient=zeros(per_point, wp.vec3),
-        object_loss=zeros(per_object_point, float),
+        object_loss=zeros((grasp_count, len(clusters)), float),
         object_gradient=zeros(per_object_point, wp.vec3),
         joint_loss=zeros(grasp_count, float),
         link_wrench=zeros(per_link, wp.spatial_vector),

@@ -10,6 +10,7 @@ import numpy as np
 import warp as wp
 
 from . import collision
+from .clusters import cluster_points, compact_order
 from .device import transforms_from_matrices
 from .errors import HandError
 from .hand import Hand
@@ -66,8 +67,13 @@ def sample_triangles(triangles: np.ndarray, count: int) -> tuple[np.ndarray, np.
 
 
 def object_points(obj: ObjectMesh, count: int) -> np.ndarray:
-    """Points spread by area over the object [m], shape (count, 3)."""
-    return sample_triangles(obj.vertices[obj.faces], count)[1]
+    """Points of the object's surface [m], shape (count, 3).
+
+    Up to half are vertices, because sharp corners are what penetrates; the others are spread by area.
+    """
+    kept = min(count // 2, len(obj.vertices))
+    vertex = np.linspace(0, len(obj.vertices) - 1, kept).round().astype(int)
+    return np.concatenate([sample_triangles(obj.vertices[obj.faces], count - kept)[1], obj.vertices[vertex]])
 
 
 def farthest_points(position: np.ndarray, count: int, first: int = 0) -> np.ndarray:
@@ -161,10 +167,14 @@ def _sample(hand: Hand, count: int, links: Sequence[int] | None, even: bool, dev
     link, position, face = link_of_shape[shape[bare]], position[bare], face[bare]
     world = _at_open_pose(hand, link, position)
     chosen = farthest_points(world, count) if even else np.linspace(0, len(bare) - 1, count).round().astype(int)
-    chosen = chosen[np.argsort(link[chosen], kind="stable")]
+    chosen = np.concatenate([_compact(position, chosen[link[chosen] == part]) for part in np.unique(link[chosen])])
     area = _share(world, link, chosen) * float(triangle_areas(triangles).sum()) / drawn
     normal = np.concatenate([np.asarray(mesh.face_normals) for mesh in meshes])[face]
     return SurfacePoints(link[chosen], position[chosen], normal[chosen], area)
+
+
+def _compact(position: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    return chosen[compact_order(position[chosen])]
 
 
 def _covered(hand: Hand, link_of_shape: np.ndarray, shape: np.ndarray, position: np.ndarray, device: str) -> np.ndarray:
@@ -181,20 +191,19 @@ def _covered(hand: Hand, link_of_shape: np.ndarray, shape: np.ndarray, position:
     transform = transforms_from_matrices(pose[None], device)
     sphere = wp.zeros(transform.shape, dtype=wp.vec4, device=device)
     collision.place_spheres(packed, transform, sphere)
-    per_point = (1, len(position))
-    depth = wp.zeros(per_point, dtype=float, device=device)
+    # Points as they lie in their shape's group, whose frame is its link's; candidates come sorted by shape.
+    clusters = cluster_points(position, shape, device)
+    depth = collision.no_depth(1, len(position), clusters)
     collision.find_deepest_link(
         packed,
         wp.array(may_touch.astype(np.int32), dtype=int, device=device),
         transform,
         sphere,
         wp.array(world[None].astype(np.float32), dtype=wp.vec3, device=device),
-        wp.array(shape.astype(np.int32), dtype=int, device=device),
-        wp.zeros(per_point, dtype=int, device=device),
+        clusters,
         depth,
-        wp.zeros(per_point, dtype=wp.vec3, device=device),
     )
-    return depth.numpy()[0] < -CULL_DEPTH
+    return depth.distance.numpy()[0] < -CULL_DEPTH
 
 
 def _at_open_pose(hand: Hand, link: np.ndarray, position: np.ndarray) -> np.ndarray:
