@@ -28,6 +28,20 @@ def random_contacts(rng: np.random.Generator, count: int) -> tuple[np.ndarray, n
     return point, normal
 
 
+def random_pinch(rng: np.random.Generator, count: int, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Contacts like those of ``random_contacts``, in opposed pairs that balance but for noise, with forces."""
+    position, normal = random_contacts(rng, count)
+    half = count // 2
+    along = (position[:half] * normal[:half]).sum(axis=1, keepdims=True)
+    position[half : 2 * half] = position[:half] - 2.0 * along * normal[:half]
+    normal[half : 2 * half] = -normal[:half]
+    force = rng.uniform(0.2, 1.0, count)
+    force[half : 2 * half] = force[:half]
+    force *= np.exp(0.5 * noise * rng.normal(size=count))
+    normal = normal + noise * rng.normal(size=normal.shape)
+    return position, normal / np.linalg.norm(normal, axis=1, keepdims=True), force
+
+
 def wrenches(
     position: np.ndarray,
     normal: np.ndarray,
@@ -95,58 +109,58 @@ def friction_program(
     normal: np.ndarray,
     force: np.ndarray,
     *,
-    friction_coefficient: float,
+    friction_coefficient: Any,
     center: np.ndarray,
     torque_length: float,
-    weights: str,
-    slack_weight: float,
-) -> float:
-    """V of the q-score of one grasp by Clarabel, in three-vectors of friction that are held across the normals.
+    weights: str = "force",
+    slack_weight: float = 20.0,
+    wrench: Any = (0.0,) * 6,
+) -> tuple[float, float]:
+    """V and residual of the q-score of one grasp by Clarabel, in three-vectors of friction held across the normals.
 
     Variables: friction y (C, 3) as a share of the total force, sizes t (C), slack s (6) and its size.
     """
     import importlib
 
-    from scipy.sparse import csc_matrix, vstack
+    from scipy.sparse import block_diag, coo_matrix, csc_matrix
 
     clarabel: Any = importlib.import_module("clarabel")
-    count = len(position)
+    count, size = len(position), 4 * len(position) + 7
+    friction = np.broadcast_to(np.asarray(friction_coefficient, float), (count,))
     share = force / force.sum()
     weight = share if weights == "force" else np.full(count, 1.0 / count)
-    cross = [np.cross(p - center, np.eye(3)).T / torque_length for p in position]
-    balance = np.hstack([np.vstack([np.eye(3), c]) for c in cross])
-    net = sum(s * np.concatenate([n, c @ n]) for s, n, c in zip(share, normal, cross, strict=True))
-    across = np.zeros((count, 3 * count))
-    for i, n in enumerate(normal):
-        across[i, 3 * i : 3 * i + 3] = n
-    rows, bounds, cones = [], [], []
+    cross = np.array([np.cross(p - center, np.eye(3)).T / torque_length for p in position])
+    arms = np.concatenate([np.broadcast_to(np.eye(3), cross.shape), cross], axis=1)  # (C, 6, 3)
+    net = np.einsum("c,cij,cj->i", share, arms, normal)
+    net = net + np.divide(wrench, [1, 1, 1, *[torque_length] * 3]) / force.sum()
 
-    def add(block: np.ndarray, right: np.ndarray, cone: object) -> None:
-        rows.append(csc_matrix(block))
-        bounds.append(right)
-        cones.append(cone)
-
-    size = 4 * count + 7
-    pick = np.eye(size)
-    equalities = np.zeros((6 + count, size))
-    equalities[:6, : 3 * count], equalities[:6, 4 * count : -1], equalities[6:, : 3 * count] = (
-        balance,
-        np.eye(6),
-        across,
-    )
-    add(equalities, np.concatenate([-np.asarray(net), np.zeros(count)]), clarabel.ZeroConeT(6 + count))
-    for i in range(count):
-        friction = pick[3 * i : 3 * i + 3]
-        add(-np.vstack([pick[3 * count + i], friction]), np.zeros(4), clarabel.SecondOrderConeT(4))
-        limit = np.array([friction_coefficient * share[i], 0.0, 0.0, 0.0])
-        add(-np.vstack([np.zeros(size), friction]), limit, clarabel.SecondOrderConeT(4))
-    add(-np.vstack([pick[-1], pick[4 * count : -1]]), np.zeros(7), clarabel.SecondOrderConeT(7))
+    # Rows: balance, across, then for each contact the cones (t, y) and (mu share, y), then (size, s).
+    contact, entry = np.divmod(np.arange(3 * count), 3)
+    first = 6 + count + 8 * contact + 1 + entry
+    parts = []
+    for block, row, column in (
+        (np.concatenate(list(arms), axis=1), 0, 0),
+        (np.eye(6), 0, 4 * count),
+        (block_diag([n[None] for n in normal]), 6, 0),
+        (-np.eye(1), 6 + 9 * count, size - 1),
+        (-np.eye(6), 7 + 9 * count, 4 * count),
+    ):
+        entries = coo_matrix(block)
+        parts.append((entries.data, entries.row + row, entries.col + column))
+    parts.append((-np.ones(3 * count), first, np.arange(3 * count)))
+    parts.append((-np.ones(3 * count), first + 4, np.arange(3 * count)))
+    parts.append((-np.ones(count), 6 + count + 8 * np.arange(count), 3 * count + np.arange(count)))
+    data, row, column = (np.concatenate(column) for column in zip(*parts, strict=True))
+    right = np.zeros(6 + 9 * count + 7)
+    right[:6] = -net
+    right[6 + count + 4 : 6 + 9 * count : 8] = friction * share
+    cones = [clarabel.ZeroConeT(6 + count), *[clarabel.SecondOrderConeT(4)] * 2 * count, clarabel.SecondOrderConeT(7)]
     cost = np.zeros(size)
-    cost[3 * count : 4 * count] = weight / (friction_coefficient * share)
+    cost[3 * count : 4 * count] = weight / (friction * share)
     cost[-1] = slack_weight
     settings = clarabel.DefaultSettings()
     settings.verbose = False
-    zero = csc_matrix((size, size))
-    matrix = csc_matrix(vstack(rows))
-    solution = clarabel.DefaultSolver(zero, cost, matrix, np.concatenate(bounds), cones, settings).solve()
-    return float(solution.obj_val)
+    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-10
+    matrix = csc_matrix((data, (row, column)), shape=(len(right), size))
+    solution = clarabel.DefaultSolver(csc_matrix((size, size)), cost, matrix, right, cones, settings).solve()
+    return float(solution.obj_val), float(np.linalg.norm(np.array(solution.x)[4 * count : -1]))
