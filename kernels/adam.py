@@ -2,7 +2,7 @@
 
 import warp as wp
 
-from .ranges import keep_ranges  # noqa: TID251  a sibling, not the bare package
+from .ranges import Frees, keep_ranges, staying  # noqa: TID251  a sibling, not the bare package
 
 wp.set_module_options({"enable_backward": False})
 
@@ -17,22 +17,17 @@ def rotation_from_vector(vector: wp.vec3):
 
 
 @wp.func
-def adam_step(
-    moments: wp.array3d[float],
-    gradient: float,
-    grasp: int,
-    row: int,
-    first_decay: float,
-    second_decay: float,
-    time: float,
-):
-    """Update the two moments of one coordinate and return the step for a unit step size."""
-    first = first_decay * moments[0, grasp, row] + (1.0 - first_decay) * gradient
-    second = second_decay * moments[1, grasp, row] + (1.0 - second_decay) * gradient * gradient
-    moments[0, grasp, row] = first
-    moments[1, grasp, row] = second
-    unbiased = first / (1.0 - wp.pow(first_decay, time))
-    scale = wp.sqrt(second / (1.0 - wp.pow(second_decay, time)))
+def follow(moments: wp.array3d[float], gradient: float, grasp: int, row: int, first_decay: float, second_decay: float):
+    """Update the two moments of one coordinate."""
+    moments[0, grasp, row] = first_decay * moments[0, grasp, row] + (1.0 - first_decay) * gradient
+    moments[1, grasp, row] = second_decay * moments[1, grasp, row] + (1.0 - second_decay) * gradient * gradient
+
+
+@wp.func
+def unit_step(moments: wp.array3d[float], grasp: int, row: int, first_decay: float, second_decay: float, time: float):
+    """The step of one coordinate for a unit step size."""
+    unbiased = moments[0, grasp, row] / (1.0 - wp.pow(first_decay, time))
+    scale = wp.sqrt(moments[1, grasp, row] / (1.0 - wp.pow(second_decay, time)))
     return -unbiased / (scale + 1.0e-8)
 
 
@@ -61,6 +56,9 @@ def adam(
     free_position_out: wp.array2d[float],
 ):
     """One Adam step.
+
+    Where ranges are kept, neither the gradient nor its mean may push a joint out of them: both are projected onto the
+    directions that stay inside. So nothing builds up while a joint is held, and it leaves as soon as it is let go.
 
     Source: Kingma & Ba 2015, algorithm 1.
     Launch: dim = grasp.
@@ -93,14 +91,28 @@ def adam(
     shift = wp.vec3()
     turn = wp.vec3()
     for i in range(3):
-        shift[i] = adam_step(moments_out, gradient[i], grasp, i, first_decay, second_decay, time)
-        turn[i] = adam_step(moments_out, gradient[i + 3], grasp, i + 3, first_decay, second_decay, time)
+        follow(moments_out, gradient[i], grasp, i, first_decay, second_decay)
+        follow(moments_out, gradient[i + 3], grasp, i + 3, first_decay, second_decay)
+        shift[i] = unit_step(moments_out, grasp, i, first_decay, second_decay, time)
+        turn[i] = unit_step(moments_out, grasp, i + 3, first_decay, second_decay, time)
     position = wp.transform_get_translation(wrist_out[grasp]) + position_step * scale * shift
     rotation = rotation_from_vector(rotation_step * scale * turn) * wp.transform_get_rotation(wrist_out[grasp])
     wrist_out[grasp] = wp.transform(position, wp.normalize(rotation))
 
-    for free in range(free_lower.shape[0]):
-        step = adam_step(moments_out, free_gradient[grasp, free], grasp, 6 + free, first_decay, second_decay, time)
+    free_count = free_lower.shape[0]
+    descent = Frees()
+    for free in range(free_count):
+        descent[free] = -free_gradient[grasp, free]
+    if keeps_ranges:
+        descent = staying(free_lower, free_upper, coupling, coupling_minimum, grasp, free_position_out, descent)
+    for free in range(free_count):
+        follow(moments_out, -descent[free], grasp, 6 + free, first_decay, second_decay)
+        descent[free] = -moments_out[0, grasp, 6 + free]
+    if keeps_ranges:
+        descent = staying(free_lower, free_upper, coupling, coupling_minimum, grasp, free_position_out, descent)
+    for free in range(free_count):
+        moments_out[0, grasp, 6 + free] = -descent[free]
+        step = unit_step(moments_out, grasp, 6 + free, first_decay, second_decay, time)
         free_position_out[grasp, free] += free_step[free] * scale * step
     if keeps_ranges:
         keep_ranges(free_lower, free_upper, coupling, coupling_minimum, grasp, free_position_out)

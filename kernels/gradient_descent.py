@@ -3,7 +3,7 @@
 import warp as wp
 
 from .adam import rotation_from_vector  # noqa: TID251  a sibling, not the bare package
-from .ranges import keep_ranges  # noqa: TID251  a sibling, not the bare package
+from .ranges import Frees, keep_ranges, staying  # noqa: TID251  a sibling, not the bare package
 
 wp.set_module_options({"enable_backward": False})
 
@@ -58,7 +58,12 @@ def gradient_descent(
     position = wp.transform_get_translation(wrist_out[grasp]) - shift
     rotation = rotation_from_vector(-turn) * wp.transform_get_rotation(wrist_out[grasp])
     wrist_out[grasp] = wp.transform(position, wp.normalize(rotation))
+    descent = Frees()
     for free in range(free_lower.shape[0]):
-        free_position_out[grasp, free] -= free_step[free] * scale * free_gradient[grasp, free]
+        descent[free] = -free_gradient[grasp, free]
+    if keeps_ranges:
+        descent = staying(free_lower, free_upper, coupling, coupling_minimum, grasp, free_position_out, descent)
+    for free in range(free_lower.shape[0]):
+        free_position_out[grasp, free] += free_step[free] * scale * descent[free]
     if keeps_ranges:
         keep_ranges(free_lower, free_upper, coupling, coupling_minimum, grasp, free_position_out)

@@ -20,6 +20,12 @@ from .projection import project
 if TYPE_CHECKING:
     import trimesh
 
+MOST_FREE = 64
+"""Free joints that a hand may have, see ``kernels.ranges``."""
+
+MOST_COUPLINGS = 32
+"""Couplings, likewise."""
+
 ShapeKind = Literal["box", "sphere", "capsule", "cylinder", "mesh"]
 
 
@@ -289,6 +295,7 @@ class Hand:
         object.__setattr__(self, "free_joints", free_joints)
         object.__setattr__(self, "free_lower", lower)
         object.__setattr__(self, "free_upper", upper)
+        _check_sizes(self)
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -537,6 +544,14 @@ def _motion(joint: Joint, q: np.ndarray) -> np.ndarray:
     else:
         motion[..., :3, 3] = q[..., None] * joint.axis
     return motion
+
+
+def _check_sizes(hand: Hand) -> None:
+    counts = {"joints that move freely": (hand.free_count, MOST_FREE)}
+    counts["couplings"] = (len(hand.coupling_matrix()[1]), MOST_COUPLINGS)
+    for what, (count, most) in counts.items():
+        if count > most:
+            raise HandError(hand.path, f"it has {count} {what}; at most {most} work")
 
 
 def _check_couplings(hand: Hand) -> None:
