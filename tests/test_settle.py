@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 
 import warpgrasp
 import warpgrasp.settle as module
 from warpgrasp import rotation
+from warpgrasp.cli import main
 from warpgrasp.errors import MeshError, OptionError
 from warpgrasp.settle import settle
 
@@ -140,6 +144,26 @@ def test_many_faces_are_no_obstacle():
     assert len(egg.faces) > 80_000
     poses = settle(warpgrasp.load_object(egg), drops=32)
     assert [abs(pose.normal[2]) for pose in poses] == pytest.approx([1.0, 1.0], abs=1e-3)
+
+
+def test_the_command_lists_and_draws_the_poses(tmp_path, capsys):
+    mesh, picture = tmp_path / "block.obj", tmp_path / "block.png"
+    trimesh.creation.box((40.0, 60.0, 100.0)).export(mesh)
+    given = [str(mesh), "--scale", "0.001", "--drops", "64"]
+    assert main(["settle", *given, "--preview", str(picture)]) == 0
+    text = capsys.readouterr().out
+    assert "block rests on a table in 6 ways, of 64 drops" in text
+    assert np.asarray(Image.open(picture)).shape == (2 * 326, 1200, 4)
+    assert main(["settle", *given, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    poses = settle(warpgrasp.load_object(mesh, scale=0.001), drops=64)
+    assert [one["probability"] for one in report["poses"]] == [pose.probability for pose in poses]
+    for one, pose in zip(report["poses"], poses, strict=True):
+        assert one["position"] == pytest.approx(pose.position.tolist())
+        assert one["quaternion_wxyz"] == pytest.approx(pose.quaternion.tolist())
+        assert one["table_normal"] == pytest.approx(pose.normal.tolist())
+    assert main(["settle", str(tmp_path / "none.obj")]) == 2
+    assert main(["settle", *given, "--preview", str(tmp_path / "block.jpg")]) == 2
 
 
 def test_what_cannot_be_settled_is_said(monkeypatch):

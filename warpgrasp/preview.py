@@ -19,7 +19,9 @@ from .render import Camera, Part, Scene, Surface, surface_distance
 
 if TYPE_CHECKING:
     from .hand import Finger, Hand, Shape
+    from .mesh import ObjectMesh
     from .result import Grasps
+    from .settle import RestingPose
 
 Color = tuple[float, float, float]
 
@@ -115,6 +117,41 @@ def preview_hand(hand: Hand, path: str | Path, *, size: int = 400, device: str |
             Tile(scene.render(camera, size), f"{name}, {view}") for name, scene in zip(positions, scenes, strict=True)
         ]
     write_grid(path, tiles, columns=len(scenes), legend=finger_legend(hand))
+
+
+def preview_resting(
+    obj: ObjectMesh,
+    poses: Sequence[RestingPose],
+    path: str | Path,
+    *,
+    count: int = 8,
+    size: int = 300,
+    device: str | None = None,
+) -> None:
+    """Draw an object on its table, in each of its resting poses, with their probabilities.
+
+    Args:
+        obj: The object.
+        poses: As :func:`warpgrasp.settle.settle` returns them.
+        path: PNG file to write.
+        count: Largest number of poses to draw.
+        size: Side of each picture in pixels.
+        device: Warp device; the first GPU, else the CPU, when omitted.
+
+    Raises:
+        FileFormatError: The name does not end in ``.png``.
+    """
+    check_name(path)
+    chosen = choose(device)
+    body = Surface(obj.vertices, obj.faces)
+    poses = poses[:count]
+    tiles = []
+    for number, pose in enumerate(poses):
+        part = Part(body, OBJECT_COLOR, pose.matrix)
+        camera = Camera.framing(part.vertices(), np.array([1.0, -1.6, 0.9]), np.array([0.0, 0.0, 1.0]), margin=1.3)
+        scene = Scene([part, table_part(part.vertices(), np.eye(4))], device=chosen)
+        tiles.append(Tile(scene.render(camera, size), f"{number}: {100.0 * pose.probability:.0f} %"))
+    write_grid(path, tiles, columns=min(4, len(tiles)))
 
 
 class HandBody:
