@@ -62,7 +62,7 @@ class Arm:
 
     @property
     def joint_count(self) -> int:
-        """n"""
+        """How many joints there are."""
         return self.tree.joint_count
 
     @property
