@@ -221,7 +221,7 @@ class Store:
             path.unlink(missing_ok=True)
         return len(left)
 
-    def commit(self, name: str, hand: str, tables: Mapping[str, pa.Table], shards: Mapping[str, ShardSummary]) -> None:
+    def commit(self, name: str, hand: str, tables: Mapping[str, pa.Table], shards: Mapping[str, ShardSummary]) -> int:
         """Write the tables of a part, and its record last.
 
         Args:
@@ -229,8 +229,11 @@ class Store:
             hand: Name of the hand.
             tables: Tables by folder, ``grasps`` among them.
             shards: What the record says of each shard.
+
+        Returns:
+            Size of the tables' files [byte].
         """
-        files = {}
+        files: dict[str, tuple[int, str]] = {}
         for folder in reversed([folder for folder in TABLES if folder in tables]):
             path = self.folder / folder / hand / f"{name}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -248,6 +251,7 @@ class Store:
             "files": {path: {"bytes": size, "sha256": digest} for path, (size, digest) in files.items()},
         }
         write_atomically(self.folder / "shards" / f"{name}.json", json.dumps(record, indent=1) + "\n")
+        return sum(size for size, _ in files.values())
 
     def keep_object(self, vertices: Any, faces: Any) -> str:
         """Write a mesh unless it is there, and return its hash."""

@@ -1,0 +1,331 @@
+"""``warpgrasp generate``: what is missing of a dataset, made by an executor."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import FileFormatError, OptionError
+from ..files import write_atomically
+from . import plan as plans
+from .config import Config, read_config
+from .executors import Resources, run_local, slots
+from .make import Job, Outcome, check_options, find_maker
+from .plan import SYNTHESIZE, Shard
+from .store import Store, read_json
+
+FORMAT = "warpgrasp dataset, version 1"
+
+LISTED_FAILURES = 20
+"""Failures that a report keeps; all are in ``failures/``."""
+
+PROBE_COUNT = 16
+"""Grasps that the cost of a hand is measured with where nothing is known of it."""
+
+
+@dataclass(kw_only=True)
+class Report:
+    """How far a run is."""
+
+    planned: int
+    """Shards of the configuration."""
+
+    there: int
+    """Shards that had been made before."""
+
+    grasps: int
+    """Grasps to be made in this run."""
+
+    made: int = 0
+    """Shards made in this run."""
+
+    failed: int = 0
+    """Shards that could not be made."""
+
+    tried: int = 0
+    """Grasps whose shard is made or has failed."""
+
+    rows: int = 0
+
+    valid: int = 0
+
+    size: int = 0
+    """Of the files of this run [byte]."""
+
+    failures: dict[str, str] = field(default_factory=dict)
+    """Why, by shard; the first few."""
+
+    begin: float = field(default_factory=time.monotonic)
+
+    end: float | None = None
+
+    def add(self, outcome: Outcome, count: int) -> None:
+        """Count a shard of ``count`` grasps."""
+        self.tried += count
+        if outcome.error:
+            self.failed += 1
+            if len(self.failures) < LISTED_FAILURES:
+                self.failures[outcome.key] = outcome.error
+            return
+        self.made += 1
+        self.rows += outcome.rows
+        self.valid += outcome.valid
+        self.size += outcome.size
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return (self.end or time.monotonic()) - self.begin
+
+    @property
+    def rate(self) -> float:
+        """Grasps per second."""
+        return self.rows / self.seconds if self.seconds > 0.0 else 0.0
+
+    @property
+    def share_valid(self) -> float:
+        """Valid grasps of all of this run; NaN where there are none."""
+        return self.valid / self.rows if self.rows else float("nan")
+
+    @property
+    def seconds_left(self) -> float:
+        """If it goes on like this; NaN before the first shard."""
+        return self.seconds * (self.grasps - self.tried) / self.tried if self.tried else float("nan")
+
+
+ReportCallback = Callable[[Report], None]
+"""Called after every shard."""
+
+
+def generate(
+    config: Config | str | Path,
+    out: str | Path,
+    *,
+    executor: str = "local",
+    workers: int | None = None,
+    recycle: int = Resources().recycle,
+    device: str | None = None,
+    part: tuple[int, int] | None = None,
+    maker: str = SYNTHESIZE,
+    gallery: int = 12,
+    on_report: ReportCallback | None = None,
+) -> Report:
+    """Make the shards of a configuration that are not in the folder yet, then a card and a summary page.
+
+    A run may be killed at any moment and started again. The same shard has the same bytes on the same kind of device.
+
+    Args:
+        config: A configuration, or the path of its YAML.
+        out: The dataset's folder.
+        executor: ``"local"``: processes of this machine. ``"ray"``: actors of a Ray cluster.
+        workers: Processes or actors; one for each GPU, or for each core where there is none, where omitted.
+        recycle: Shards after which a process is replaced by a fresh one.
+        device: Warp device such as "cpu" or "cuda:0"; all GPUs, else the CPU, where omitted.
+        part: ``(i, n)``: only every n-th shard from the i-th on, beside others that make the rest; no card, no summary.
+        maker: ``module:function`` that makes the grasps instead of :func:`warpgrasp.synthesize`, for a method of your
+            own: called as ``maker(hand, obj, count=, seed=, device=, config=)``, it returns ``Grasps``. Equal
+            arguments must give equal grasps.
+        gallery: Pictures of grasps on the summary page.
+        on_report: Called after every shard.
+
+    Returns:
+        What was done. A shard that failed is recorded in ``failures/`` and tried again in the next run.
+
+    Raises:
+        OptionError: The configuration cannot work, the folder holds a dataset of another one, or another run writes
+            there.
+        FileFormatError: A file is missing or damaged, or the folder may not be written to.
+        OSError: The disk is full.
+    """
+    if executor not in ("local", "ray"):
+        raise OptionError(f"no executor named {executor!r}; generate runs 'local' or 'ray', write_script is for Slurm")
+    config = config if isinstance(config, Config) else read_config(config)
+    check_options(config)
+    find_maker(maker)
+    store = Store(out)
+    store.prepare()
+    with store.lock(shared=part is not None):
+        if part is None:
+            store.sweep()
+        planned = plans.plan(config, maker=maker)
+        missing = claim(store, config, planned, maker)
+        if part is not None:
+            keys = {shard.key for shard in planned[part[0] :: part[1]]}
+            missing = [shard for shard in missing if shard.key in keys]
+        there, grasps = len(planned) - len(missing), sum(shard.count for shard in missing)
+        report = Report(planned=len(planned), there=there, grasps=grasps)
+        counts = {shard.key: shard.count for shard in missing}
+        job = Job(folder=str(store.folder.absolute()), config=config, maker=maker, device=device)
+        for outcome in _run(executor, job, missing, Resources(workers=workers, recycle=recycle)):
+            report.add(outcome, counts[outcome.key])
+            if on_report is not None:
+                on_report(report)
+        if part is None:
+            store.sweep()
+            finish(store, gallery=gallery)
+    report.end = time.monotonic()
+    return report
+
+
+def finish(store: Store, *, gallery: int = 12) -> None:
+    """Write the card and the summary page."""
+    from .card import write_card
+    from .summary import write_summary
+
+    write_card(store)
+    write_summary(store, gallery=gallery)
+
+
+def _run(executor: str, job: Job, shards: list[Shard], resources: Resources) -> Iterator[Outcome]:
+    if not shards:
+        return iter(())
+    if executor == "ray":
+        from .on_ray import run_ray
+
+        return run_ray(job, shards, resources)
+    return run_local(job, shards, resources)
+
+
+def claim(store: Store, config: Config, planned: list[Shard], maker: str) -> list[Shard]:
+    """Note the configuration in the folder, and return the shards that are not there yet.
+
+    Raises:
+        OptionError: The folder holds shards that this configuration would not make.
+    """
+    path = store.folder / "dataset.json"
+    identity = json.loads(json.dumps(plans.identity(config, maker), default=str))
+    if path.exists():
+        known = read_json(path).get("identity")
+        if known != identity:
+            raise OptionError(
+                f"{store.folder} holds a dataset of another configuration ({_difference(known, identity)}); "
+                "give another --out"
+            )
+    done = committed(store)
+    strays = sorted(done - {shard.key for shard in planned})
+    if strays:
+        raise OptionError(
+            f"{store.folder} holds {len(strays)} shards that this configuration does not list, such as {strays[0]}; "
+            "hands, objects, scales and whole shards may be added to a dataset, not taken away: give another --out"
+        )
+    record = {"format": FORMAT, "identity": identity, "config": config.values(), "folder": str(config.folder)}
+    text = json.dumps(record, indent=1, default=str) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_atomically(path, text)
+    return [shard for shard in planned if shard.key not in done]
+
+
+def committed(store: Store) -> set[str]:
+    """Keys of all shards that are there, alone or merged."""
+    keys: set[str] = set()
+    for name in store.names():
+        keys |= set(store.part(name).shards) if name.startswith(MERGED) else {name}
+    return keys
+
+
+MERGED = "part-"
+"""What the names of merged parts begin with."""
+
+
+def _difference(known: Any, identity: dict[str, Any]) -> str:
+    if not isinstance(known, dict):
+        return "dataset.json does not say which"
+
+    def short(value: Any) -> str:
+        return str(value.get("name", "other settings")) if isinstance(value, dict) else repr(value)
+
+    keys = [key for key in {**identity, **known} if known.get(key) != identity.get(key)]
+    return ", ".join(f"{key}: {short(known.get(key))} there, {short(identity.get(key))} here" for key in keys)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a run is expected to take."""
+
+    shards: int
+
+    there: int
+    """Shards that are there already."""
+
+    grasps: int
+    """To be made."""
+
+    workers: int
+
+    core_seconds: float
+    """Of all workers together."""
+
+    size: float
+    """[byte]"""
+
+    hands: dict[str, tuple[int, float, float]]
+    """By hand: grasps to be made, seconds and bytes for each."""
+
+    @property
+    def seconds(self) -> float:
+        """From the start to the end."""
+        return self.core_seconds / self.workers
+
+
+def estimate(
+    config: Config | str | Path,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    device: str | None = None,
+    maker: str = SYNTHESIZE,
+) -> Estimate:
+    """What :func:`generate` would do, and what it would take; nothing is written to the folder.
+
+    The cost of each hand is measured with a small shard of the first object that works, in a folder that is deleted.
+    """
+    config = config if isinstance(config, Config) else read_config(config)
+    check_options(config)
+    planned = plans.plan(config, maker=maker)
+    done = committed(Store(out)) if (Path(out) / "shards").is_dir() else set()
+    missing = [shard for shard in planned if shard.key not in done]
+    hands, size, seconds = {}, 0.0, 0.0
+    for hand in dict.fromkeys(shard.hand for shard in missing):
+        own = [shard for shard in missing if shard.hand == hand]
+        count = sum(shard.count for shard in own)
+        each, fixed, bytes_each = probe(config, own, device=device, maker=maker)
+        hands[hand] = (count, each, bytes_each + fixed * len(own) / count)
+        seconds += each * count
+        size += bytes_each * count + fixed * len(own)
+    return Estimate(
+        shards=len(planned),
+        there=len(planned) - len(missing),
+        grasps=sum(shard.count for shard in missing),
+        workers=len(slots(device, workers)),
+        core_seconds=seconds,
+        size=size,
+        hands=hands,
+    )
+
+
+def probe(config: Config, shards: Iterable[Shard], *, device: str | None, maker: str) -> tuple[float, float, float]:
+    """Seconds per grasp, bytes per shard and bytes per grasp, from the first shards of a hand that can be made.
+
+    Raises:
+        FileFormatError: None of the first objects works.
+    """
+    error = ""
+    for shard in list({shard.object: shard for shard in shards}.values())[:5]:
+        with tempfile.TemporaryDirectory(prefix="warpgrasp-") as folder:
+            store = Store(folder)
+            store.prepare()
+            job = Job(folder=folder, config=config, maker=maker, device=device)
+            many = min(PROBE_COUNT, shard.count)
+            few = max(1, many // 4)
+            tried = [replace(shard, key=f"{shard.key}-{count}", count=count) for count in (few, many)]
+            first, second = run_local(job, tried, Resources(workers=1))
+            error = first.error or second.error
+            if not error:
+                each = max(0.0, (second.size - first.size) / max(many - few, 1))
+                return second.seconds / many, max(0.0, second.size - each * many), each
+    raise FileFormatError("objects", f"none of the first ones can be grasped ({error})")
