@@ -6,8 +6,10 @@ import numpy as np
 import warp as wp
 
 from . import kinematics
+from .actuation import motor_matrix
 from .balance import ContactBalance
 from .distance import DeviceMesh
+from .hand import Hand
 from .model import HandModel
 from .options import Balance
 from .pose import Pose
@@ -52,25 +54,51 @@ def contact_forces(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> tuple[Sta
 def squeeze(
     model: HandModel, mesh: DeviceMesh, grasp: Pose, *, force: float = FORCE, stiffness: float = STIFFNESS
 ) -> Pose:
-    """Targets that press: dq = J' f / K, kept within ranges and couplings; the wrist stays.
+    """Targets that press: dq = J' f / K, kept within ranges, couplings and motor torques; the wrist stays.
 
     Links push the object with forces f that balance on it, within friction cones narrower than there are. Springs of
-    stiffness K between joints and targets push the links with the same forces, up to what the ranges cut off.
+    stiffness K between joints and targets push the links with the same forces, up to what the ranges cut off. Where
+    they would ask more of a motor than it has, all forces of the grasp shrink alike, so that they still balance.
 
     Args:
         model: The hand, with the points that contacts are made of.
         mesh: The object.
         grasp: N grasps.
-        force: Sum of the normal parts of f [N].
+        force: Sum of the normal parts of f [N], where the motors are strong enough.
         stiffness: K of revolute joints [N m/rad].
     """
     state, balance = contact_forces(model, mesh, grasp)
-    torque = joint_torques(model, state, balance).astype(float)
+    torque = force * joint_torques(model, state, balance).astype(float)
     hand = model.hand
     sliding = np.array([hand.joints[joint].kind == "prismatic" for joint in hand.free_joints])
-    free = hand.free_position(grasp.joint_position)
-    free = free + force * torque / np.where(sliding, stiffness / LEVER**2, stiffness)
-    return Pose(grasp.wrist_position, grasp.wrist_quaternion, hand.clamp(hand.joint_position(free)))
+    springs = np.where(sliding, stiffness / LEVER**2, stiffness)
+    torque = torque * torque_share(hand, torque)[:, None]
+    begin = hand.free_position(grasp.joint_position)
+    # Putting the targets into couplings can move a joint further than its force does. Nothing between the grasp and
+    # the targets leaves ranges or couplings, because these are convex.
+    move = hand.free_position(hand.clamp(hand.joint_position(begin + torque / springs))) - begin
+    target = begin + move * torque_share(hand, springs * move)[:, None]
+    return Pose(grasp.wrist_position, grasp.wrist_quaternion, hand.joint_position(target))
+
+
+def torque_share(hand: Hand, torque: np.ndarray) -> np.ndarray:
+    """The largest share of joint torques that all motors can exert together, at most 1.
+
+    A free joint may ask for its effort. A motor that moves several joints is asked for the sum of what they ask for,
+    by its coefficients: with the joints' stiffness it would pull that hard. Efforts of 0 are unknown and do not limit.
+
+    Args:
+        hand: The hand.
+        torque: Of the free joints [N m or N], shape (N, K).
+
+    Returns:
+        Shares, shape (N,).
+    """
+    rows = motor_matrix(hand)[0]
+    asked = np.abs(np.concatenate([torque, torque @ rows.T], axis=1))
+    efforts = [hand.joints[joint].effort for joint in hand.free_joints] + [motor.effort for motor in hand.motors]
+    limit = np.where(np.array(efforts) > 0.0, efforts, np.inf)
+    return 1.0 / np.maximum((asked / limit).max(axis=1, initial=0.0), 1.0)
 
 
 def joint_torques(model: HandModel, state: State, balance: ContactBalance) -> np.ndarray:
