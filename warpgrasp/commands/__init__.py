@@ -4,5 +4,5 @@ A command is a module here: ``HELP`` and ``DESCRIPTION``, ``add_arguments(parser
 is imported before ``run``, so that ``--help`` and wrong arguments are answered at once.
 """
 
-COMMANDS = ("synthesize", "evaluate", "validate", "export", "import", "hands", "bench")
+COMMANDS = ("synthesize", "settle", "evaluate", "validate", "export", "import", "hands", "bench", "generate", "dataset")
 """Modules in the order of ``warpgrasp --help``."""
