@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from .hand_file import load_hand as load_hand
     from .mesh import ObjectMesh as ObjectMesh
     from .mesh import load_object as load_object
+    from .obstacles import Obstacles as Obstacles
     from .options import Recipe as Recipe
     from .pose import Pose as Pose
+    from .reach import mount_arm as mount_arm
     from .result import Grasps as Grasps
     from .result import load_grasps as load_grasps
+    from .settle import settle as settle
     from .spread import diversity as diversity
     from .synthesis import synthesize as synthesize
     from .validation import validate as validate
@@ -41,6 +44,7 @@ _LAZY = {
     "Grasps": "result",
     "Hand": "hand",
     "ObjectMesh": "mesh",
+    "Obstacles": "obstacles",
     "Pose": "pose",
     "Recipe": "options",
     "diversity": "spread",
@@ -49,6 +53,8 @@ _LAZY = {
     "load_grasps": "result",
     "load_hand": "hand_file",
     "load_object": "mesh",
+    "mount_arm": "reach",
+    "settle": "settle",
     "signed_distance": "distance",
     "synthesize": "synthesis",
     "validate": "validation",

@@ -64,10 +64,11 @@ def finish(
     if surroundings.table is not None or surroundings.obstacles is not None:
         free = [surroundings.clearance(check, pose) for pose in (grasp, pressed, raised)]
         metrics["surroundings_clearance_m"] = np.minimum(approach.free, np.min(free, axis=0))
+    reason = reasons(hand, metrics, limits or Limits())
     arm = surroundings.arm and surroundings.arm.plan(before, grasp, raised)
     if arm is not None:
-        metrics |= arm.metrics()
-    reason = reasons(hand, metrics, limits or Limits())
+        metrics |= arm.metrics
+        reason = np.where(reason == "", arm.reason, reason)
     grasps = Grasps(
         joint_names=hand.joint_names,
         wrist_position=grasp.wrist_position,

@@ -49,9 +49,6 @@ class Limits:
     surroundings_clearance: float = 0.0
     """Least distance of any link to table and obstacles, in all phases and on the way [m]."""
 
-    arm_error: float = 1.0e-4
-    """Largest distance between where the arm puts the hand and where it should be, in any phase [m]."""
-
 
 def measure(hand: Hand, obj: ObjectMesh, pose: Pose, mesh: DeviceMesh) -> dict[str, np.ndarray]:
     """What the labels of N poses are decided by, each of shape (N,); ``mesh`` is the object on its device.
@@ -156,8 +153,6 @@ def reasons(hand: Hand, metrics: dict[str, np.ndarray], limits: Limits) -> np.nd
     }
     if "surroundings_clearance_m" in metrics:
         failures["hits table or obstacle"] = ~(metrics["surroundings_clearance_m"] >= limits.surroundings_clearance)
-    if "arm_position_error_m" in metrics:
-        failures["out of the arm's reach"] = ~(metrics["arm_position_error_m"] <= limits.arm_error)
     reason = np.full(len(metrics["loss"]), "", dtype=object)
     for text, failed in failures.items():
         reason[failed & (reason == "")] = text

@@ -96,7 +96,11 @@ class Descent:
         self.state = allocate(model, start, object_point)
         self.schedule = wp.array(schedule(stage).astype(np.float32), dtype=float, device=model.device)
         self.free_step = free_steps(model, stage)
-        self.balance = ContactBalance(model, mesh.object, stage.balance, len(start)) if stage.balance_weight else None
+        self.balance = (
+            ContactBalance(model, mesh.object, stage.balance, len(start), push=surroundings.pushes(stage.balance.load))
+            if stage.balance_weight
+            else None
+        )
         self.stability = (
             Stability(mesh, stage.dynamics, self.state, phong_alpha=phong_alpha, phong_mode=phong_mode)
             if stage.stability_weight

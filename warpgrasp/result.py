@@ -20,7 +20,7 @@ from .mesh import ObjectMesh
 from .pose import Pose
 
 if TYPE_CHECKING:
-    from .arm import ArmPlan
+    from .arm_plan import ArmPlan
     from .settle import RestingPose
 
 FORMAT = "warpgrasp grasps, version 1"
@@ -137,6 +137,14 @@ class Grasps:
         return Pose(self.wrist_position, self.wrist_quaternion, self.joint_position)
 
     @property
+    def actuator_position(self) -> np.ndarray:
+        """What to send to the hand's motors at the grasp [rad or m], shape (N, M), in ``hand.actuator_names``' order.
+
+        ``hand.actuator_position(grasps.squeeze.joint_position)`` is the same for another phase.
+        """
+        return self.hand.actuator_position(self.joint_position)
+
+    @property
     def phases(self) -> dict[str, Pose]:
         """Poses by phase, in the order in which a robot takes them: pregrasp, grasp, squeeze and, where known, lift."""
         lift = {"lift": self.lift} if self.lift is not None else {}
@@ -202,7 +210,7 @@ class Grasps:
         if self.table is not None:
             arrays |= {f"table_{name}": value for name, value in vars(self.table).items()}
         if self.arm is not None:
-            arrays |= {f"arm_{name}": value for name, value in self.arm.arrays().items()}
+            arrays |= {f"arm_{name}": value for name, value in vars(self.arm).items() if name != "metrics"}
         arrays |= {"valid": self.valid, "reason": self.reason.astype(str)}
         arrays |= {f"metric_{key}": value for key, value in self.metrics.items()}
         for name in ("hand_source", "hand_hash", "object_name", "object_vertices", "object_faces"):
@@ -240,6 +248,7 @@ def _from_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Grasps:
     def pose(prefix: str) -> Pose:
         return Pose(*(arrays[prefix + name] for name in POSE_FIELDS))
 
+    metrics = {name.removeprefix("metric_"): arrays[name] for name in arrays if name.startswith("metric_")}
     return Grasps(
         joint_names=tuple(str(name) for name in arrays["joint_names"]),
         **{name: arrays[name] for name in POSE_FIELDS},
@@ -247,11 +256,38 @@ def _from_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Grasps:
         squeeze=pose("squeeze_"),
         valid=arrays["valid"].astype(bool),
         reason=arrays["reason"].astype(str),
-        metrics={name.removeprefix("metric_"): arrays[name] for name in arrays if name.startswith("metric_")},
+        metrics=metrics,
         hand_source=str(arrays["hand_source"]),
         hand_hash=str(arrays["hand_hash"]),
         object_name=str(arrays["object_name"]),
         object_vertices=arrays["object_vertices"],
         object_faces=arrays["object_faces"],
         info=json.loads(str(arrays["info"])),
+        lift=pose("lift_") if "lift_wrist_position" in arrays else None,
+        table=_table(arrays) if "table_position" in arrays else None,
+        arm=_arm(arrays, metrics) if "arm_joint_position" in arrays else None,
+    )
+
+
+def _table(arrays: Mapping[str, np.ndarray]) -> RestingPose:
+    from .settle import RestingPose
+
+    return RestingPose(arrays["table_position"], arrays["table_quaternion"], float(arrays["table_probability"]))
+
+
+def _arm(arrays: Mapping[str, np.ndarray], metrics: dict[str, np.ndarray]) -> ArmPlan:
+    from .arm_plan import ArmPlan
+
+    return ArmPlan(
+        joint_names=tuple(str(name) for name in arrays["arm_joint_names"]),
+        joint_position=arrays["arm_joint_position"],
+        reason=arrays["arm_reason"].astype(str),
+        metrics={key: value for key, value in metrics.items() if key.startswith("arm_")},
+        arm_source=str(arrays["arm_arm_source"]),
+        arm_hash=str(arrays["arm_arm_hash"]),
+        base_position=arrays["arm_base_position"],
+        base_quaternion=arrays["arm_base_quaternion"],
+        mount_position=arrays["arm_mount_position"],
+        mount_quaternion=arrays["arm_mount_quaternion"],
+        world_from_object=arrays["arm_world_from_object"],
     )

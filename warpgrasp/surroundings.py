@@ -40,6 +40,10 @@ class Surroundings:
             [np.full(len(pose), np.inf), *(a.clearance(model, pose) for a in around if a is not None)], axis=0
         )
 
+    def pushes(self, load: float) -> np.ndarray | None:
+        """What the balance of forces should resist: see ``Table.pushes``; ``None``: from all sides alike."""
+        return None if self.table is None else self.table.pushes(load)
+
     @property
     def up(self) -> np.ndarray:
         """Against gravity, in the object frame, shape (3,): the table's normal, or z where there is no table."""

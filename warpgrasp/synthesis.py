@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,7 +74,8 @@ def synthesize(
         table: Keep the whole hand above the table that the object rests on: in its most probable resting pose, or in
             one of those that :func:`settle` gives.
         obstacles: What every link must keep clear of, in the frame of the mesh.
-        arm: The arm that must reach the wrist in every phase.
+        arm: The arm that must reach the wrist in every phase, see :func:`mount_arm`. On a table, the object is where
+            its resting pose puts it.
         on_progress: Called with the work done and the work in all; from several threads on a CPU.
 
     Returns:
@@ -94,6 +95,8 @@ def synthesize(
     obj = load_object(mesh, scale=scale)
     begin = time.perf_counter()
 
+    if arm is not None and arm.hand.hash != hand.hash:
+        raise OptionError(f"the arm carries {arm.hand.name!r}, and grasps of {hand.name!r} were asked for")
     around = _surroundings(obj, table, obstacles, arm, target)
     device_mesh, check = DeviceMesh(obj, target), check_model(hand, target)
     candidates = 1 if around is NOTHING else START_CANDIDATES
@@ -140,8 +143,17 @@ def _surroundings(
     from .settle import settle
     from .table import Table
 
-    resting = settle(obj)[0] if table is True else table
-    avoid = obstacles if isinstance(obstacles, Obstacles) else Obstacles(meshes=obstacles) if obstacles else None
+    resting = settle(obj)[0] if table is True else table or None
+    if not isinstance(obstacles, Obstacles):
+        avoid = Obstacles(meshes=obstacles) if obstacles else None
+    else:
+        avoid = obstacles
+    if avoid is not None:
+        avoid.check(obj, device=device)
+    if arm is not None and resting is not None:
+        arm = replace(arm, world_from_object=resting.matrix, table=True)
+    if arm is not None:
+        arm.check_reach(obj)
     return Surroundings(table=Table(resting) if resting else None, obstacles=avoid, arm=arm)
 
 

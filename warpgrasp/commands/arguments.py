@@ -32,6 +32,7 @@ def number(kind: Callable[[str], float], accept: Callable[[float], bool], words:
 
 positive_integer = number(int, lambda value: value > 0, "a positive whole number")
 natural_number = number(int, lambda value: value >= 0, "a whole number, 0 or larger")
+finite_number = number(float, lambda value: True, "a number")
 positive_number = number(float, lambda value: value > 0.0, "a positive number")
 
 

@@ -9,11 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import check_output, natural_number, positive_integer, positive_number
+from ..errors import OptionError
+from .arguments import check_output, finite_number, natural_number, positive_integer, positive_number
 from .output import Progress, median, print_json, start_warp, verdict_report, watched
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from ..hand import Hand
+    from ..mesh import ObjectMesh
+    from ..reach import MountedArm
     from ..result import Grasps
+    from ..settle import RestingPose
 
 HELP = "find grasps of a mesh"
 DESCRIPTION = "Find grasps of a mesh."
@@ -38,6 +45,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--without", nargs="+", default=[], metavar="TERM", help="terms of the recipe to switch off, such as balance")
     add("--points", type=positive_integer, default=512, help="points on the hand's surface (default: %(default)s)")
     add("--iterations", type=positive_integer, help="gradient steps (default: the recipe's)")
+    add("--ranges", choices=("robot", "model"), default="robot", help="joint ranges: the real robot's, or the file's")
+    add(
+        "--table",
+        type=natural_number,
+        nargs="?",
+        const=0,
+        metavar="POSE",
+        help="stand the object on a table, in its most probable resting pose or in one that `warpgrasp settle` numbers",
+    )
+    add("--obstacle", type=Path, nargs="+", default=[], metavar="MESH", help="meshes to avoid, in the object's frame")
+    add("--arm", help="arm that must reach the grasps: ur10e, panda_arm, or the path of a .urdf file")
+    add(
+        "--base-pose",
+        type=finite_number,
+        nargs="+",
+        metavar="N",
+        help="of the arm in the table's frame, or the object's: X Y Z [m] and, if turned, YAW or ROLL PITCH YAW [deg]",
+    )
+    add("--mount", type=finite_number, nargs="+", metavar="N", help="of the hand on the arm's flange, likewise")
     add("--valid-only", action="store_true", help="leave out grasps that failed a check")
     add("--out", type=Path, metavar="FILE.npz", help="file for the grasps")
     add("--preview", type=Path, metavar="FILE.png", help="file for a picture of the best grasps")
@@ -56,8 +82,9 @@ def run(options: argparse.Namespace) -> None:
     from ..synthesis import synthesize
 
     chosen = recipe(options.recipe).without(*options.without)
-    hand = load_hand(options.hand)
+    hand = load_hand(options.hand, ranges=options.ranges)
     mesh = load_object(options.mesh, scale=options.scale)
+    arm, table = mounted_arm(options, hand), resting_pose(options.table, mesh)
     start = time.perf_counter()
     with Progress("optimizing", "step", shown=watched(options)) as progress:
         grasps = synthesize(
@@ -70,6 +97,9 @@ def run(options: argparse.Namespace) -> None:
             valid_only=options.valid_only,
             points=options.points,
             iterations=options.iterations,
+            table=table or False,
+            obstacles=options.obstacle,
+            arm=arm,
             on_progress=progress,
         )
     seconds = time.perf_counter() - start
@@ -85,6 +115,46 @@ def run(options: argparse.Namespace) -> None:
         print_json(synthesis_report(options, grasps, seconds))
     elif not options.quiet:
         print("\n".join(synthesis_summary(options, grasps, seconds)))
+
+
+def mounted_arm(options: argparse.Namespace, hand: Hand) -> MountedArm | None:
+    """The arm of ``--arm``, ``--base-pose`` and ``--mount``."""
+    if options.arm is None:
+        unused = [name for name, given in (("--base-pose", options.base_pose), ("--mount", options.mount)) if given]
+        if unused:
+            raise OptionError(f"{unused[0]} is of use with an arm only: add --arm ur10e, say")
+        return None
+    if options.base_pose is None:
+        raise OptionError("--arm needs --base-pose X Y Z [YAW]: where the arm stands, in metres and degrees")
+    from ..reach import Mount, mount_arm
+
+    position, quaternion = pose_of(options.base_pose, "--base-pose")
+    mount = Mount(*pose_of(options.mount, "--mount")) if options.mount else None
+    return mount_arm(options.arm, hand, base_position=position, base_quaternion=quaternion, mount=mount)
+
+
+def pose_of(numbers: list[float], option: str) -> tuple[np.ndarray, np.ndarray]:
+    """Position [m] and quaternion w x y z of X Y Z, X Y Z YAW or X Y Z ROLL PITCH YAW, angles in degrees."""
+    import numpy as np
+
+    from ..rotation import quaternion_from_rpy
+
+    if len(numbers) not in (3, 4, 6):
+        raise OptionError(f"{option} takes X Y Z, X Y Z YAW or X Y Z ROLL PITCH YAW; got {len(numbers)} numbers")
+    angles = [0.0] * (6 - len(numbers)) + numbers[3:]
+    return np.array(numbers[:3]), quaternion_from_rpy(np.radians(angles))
+
+
+def resting_pose(number: int | None, mesh: ObjectMesh) -> RestingPose | None:
+    """The resting pose of ``--table``."""
+    if number is None:
+        return None
+    from ..settle import settle
+
+    poses = settle(mesh)
+    if number >= len(poses):
+        raise OptionError(f"--table {number}: {mesh.name} has {len(poses)} resting poses, from 0 to {len(poses) - 1}")
+    return poses[number]
 
 
 def synthesis_summary(options: argparse.Namespace, grasps: Grasps, seconds: float) -> Iterator[str]:
