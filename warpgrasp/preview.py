@@ -20,6 +20,7 @@ from .render import Camera, Part, Scene, Surface, surface_distance
 if TYPE_CHECKING:
     from .hand import Finger, Hand, Shape
     from .mesh import ObjectMesh
+    from .obstacles import Obstacles
     from .result import Grasps
     from .settle import RestingPose
 
@@ -29,16 +30,28 @@ OBJECT_COLOR = (0.93, 0.60, 0.30)
 PALM_COLOR = (0.72, 0.76, 0.82)
 FINGER_COLORS = ((0.30, 0.52, 0.80), (0.24, 0.62, 0.60), (0.52, 0.45, 0.78), (0.38, 0.62, 0.36), (0.70, 0.42, 0.62))
 TABLE_COLOR = (0.80, 0.80, 0.78)
+OBSTACLE_COLOR = (0.62, 0.60, 0.58)
 MARK_COLOR = (0.86, 0.16, 0.16)
 INK, VALID_INK, INVALID_INK = "#404040", "#1b7837", "#b2182b"
 
 CONTACT_DISTANCE = 2.0e-3
 """A link this close to the object [m] counts as touching it in the picture."""
 
+POINTS_SHOWN, LEAST_BALL = 2000, 1.0e-3
+"""Obstacle points in a picture, and the least radius of their balls [m]."""
+
 OBJECT_LABEL, PALM_LABEL = 0, 1
 
 
-def preview(grasps: Grasps, path: str | Path, *, count: int = 8, size: int = 400, device: str | None = None) -> None:
+def preview(
+    grasps: Grasps,
+    path: str | Path,
+    *,
+    count: int = 8,
+    size: int = 400,
+    obstacles: Obstacles | None = None,
+    device: str | None = None,
+) -> None:
     """Draw the best grasps as a grid of labelled pictures.
 
     The camera looks from where most of the object and of every finger is seen, with the object upright, or on its table
@@ -49,6 +62,7 @@ def preview(grasps: Grasps, path: str | Path, *, count: int = 8, size: int = 400
         path: PNG file to write.
         count: Largest number of grasps to draw.
         size: Side of each picture in pixels.
+        obstacles: What stands around the object, drawn too.
         device: Warp device; the first GPU, else the CPU, when omitted.
 
     Raises:
@@ -64,12 +78,13 @@ def preview(grasps: Grasps, path: str | Path, *, count: int = 8, size: int = 400
     mesh = grasps.object.trimesh()
     target = Surface(np.asarray(mesh.vertices, float), np.asarray(mesh.faces))
     table = np.eye(4) if grasps.table is None else rotation.inverse(grasps.table.matrix)
+    around = [] if obstacles is None else obstacle_parts(obstacles)
 
     def draw(grasp: int) -> Tile:
         base = rotation.matrix(grasps.wrist_position[grasp], grasps.wrist_quaternion[grasp])
         pose = base @ grasps.hand.link_transforms(grasps.joint_position[grasp])
         touching = body.touching(pose, target, chosen)
-        parts = [Part(target, OBJECT_COLOR), *body.parts(pose, touching)]
+        parts = [Part(target, OBJECT_COLOR), *body.parts(pose, touching), *around]
         camera = clearest_camera(Scene(parts, device=chosen), table[:3, :3], above=bool(grasps.table))
         scene = Scene([*parts, table_part(target.vertices, table)] if grasps.table else parts, device=chosen)
         return Tile(scene.render(camera, size), *caption(grasps, grasp, int(touching.sum())))
@@ -257,6 +272,22 @@ def table_part(vertices: np.ndarray, table: np.ndarray) -> Part:
     slab = trimesh.creation.box([0.5, 0.5, 0.01])
     slab.apply_translation([*(0.5 * (local.min(axis=0) + local.max(axis=0)))[:2], -0.005])
     return Part(Surface(np.asarray(slab.vertices), np.asarray(slab.faces)), TABLE_COLOR, table)
+
+
+def obstacle_parts(obstacles: Obstacles) -> list[Part]:
+    """Meshes and points, at most ``POINTS_SHOWN`` of them; they hide what is behind, but no view is chosen for them."""
+    import trimesh
+
+    parts = [Part(Surface(mesh.vertices, mesh.faces), OBSTACLE_COLOR, label=PALM_LABEL) for mesh in obstacles.meshes]
+    if count := len(obstacles.points):
+        shown = np.unique(np.linspace(0, count - 1, min(count, POINTS_SHOWN)).round().astype(int))
+        ball = trimesh.creation.icosphere(subdivisions=1)
+        radius = np.maximum(obstacles.radius[shown], LEAST_BALL)
+        vertices = obstacles.points[shown, None] + radius[:, None, None] * ball.vertices
+        faces = ball.faces + len(ball.vertices) * np.arange(len(shown))[:, None, None]
+        balls = Surface(vertices.reshape(-1, 3), faces.reshape(-1, 3))
+        parts.append(Part(balls, OBSTACLE_COLOR, label=PALM_LABEL))
+    return parts
 
 
 def clearest_camera(scene: Scene, axes: np.ndarray | None = None, *, above: bool = False) -> Camera:
