@@ -57,7 +57,7 @@ def quasi_static(obj: warpgrasp.ObjectMesh) -> tuple[np.ndarray, np.ndarray]:
     return -transform[:, 2, :3], np.asarray(share)
 
 
-@pytest.mark.parametrize("name", ["025_mug", "035_power_drill", "006_mustard_bottle", "061_foam_brick", "013_apple"])
+@pytest.mark.parametrize("name", ["025_mug", "035_power_drill", "006_mustard_bottle", "061_foam_brick"])
 def test_poses_and_quasi_static_probabilities_are_those_of_trimesh(name, shared):
     obj = warpgrasp.load_object(shared / "objects" / "ycb" / f"{name}.obj")
     down, share = quasi_static(obj)
@@ -100,6 +100,17 @@ def test_the_turn_is_the_least_that_brings_this_side_down():
         assert 2.0 * np.degrees(np.arccos(min(1.0, pose.quaternion[0]))) == pytest.approx(turned, abs=1e-5)
     upside_down = next(pose for pose in poses if pose.normal[2] < -0.5)
     np.testing.assert_allclose(upside_down.matrix[:3, :3], np.diag([1.0, -1.0, -1.0]), atol=1e-12)
+
+
+@pytest.mark.parametrize("tilt", [0.0, 1e-9, 1e-4, 0.1, 1.0, 3.0, np.pi - 1e-4, np.pi])
+def test_a_little_noise_does_not_choose_about_which_axis_an_object_is_turned_over(tilt, rng):
+    for turn in rng.uniform(0.0, 2.0 * np.pi, 5):
+        down = np.array([np.sin(tilt) * np.cos(turn), np.sin(tilt) * np.sin(turn), np.cos(tilt)])
+        matrix = module._least_turn(down)
+        np.testing.assert_allclose(matrix @ down, [0.0, 0.0, -1.0], atol=1e-12)
+        np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
+        if tilt < 1e-3:
+            np.testing.assert_allclose(matrix, np.diag([1.0, -1.0, -1.0]), atol=3e-4)
 
 
 def test_turning_the_object_turns_the_poses(shared):

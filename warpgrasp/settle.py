@@ -39,6 +39,9 @@ LARGEST_SHARE_MOVING = 0.1
 HULL_VERTICES = 2000
 """Most corners of the hull that is dropped."""
 
+UPSIDE_DOWN = 1.0e-6
+"""An object is turned over about its x axis if its z axis points down but for an angle a with 1 - cos a below this."""
+
 FRICTION = (0.6, 0.02, 0.001)
 """Sliding, torsional [m] and rolling [m]; without the last, round objects would roll for ever."""
 
@@ -123,12 +126,20 @@ def _resting_pose(wells: _Wells, down: np.ndarray, probability: float) -> Restin
 
 
 def _least_turn(down: np.ndarray) -> np.ndarray:
-    """The rotation by the smallest angle that takes a unit vector to -z, shape (3, 3); about x if it points up."""
-    axis = np.cross(down, [0.0, 0.0, -1.0])
+    """The rotation by the smallest angle that takes a unit vector to -z, shape (3, 3).
+
+    Where that is upside down but for rounding, all axes are alike: it is about x.
+    """
+    if down[2] > 1.0 - UPSIDE_DOWN:
+        return np.diag([1.0, -1.0, -1.0]) @ _shortest(down, 1.0)
+    return _shortest(down, -1.0)
+
+
+def _shortest(direction: np.ndarray, z: float) -> np.ndarray:
+    """The rotation by the smallest angle that takes a unit vector to (0, 0, z), which is not opposite, (3, 3)."""
+    axis = np.cross(direction, [0.0, 0.0, z])
     sine = float(np.linalg.norm(axis))
-    if sine < 1.0e-9:
-        return np.diag([1.0, np.sign(-down[2]), np.sign(-down[2])])
-    return rotation.matrix_from_axis_angle(axis / sine, np.asarray(np.arctan2(sine, -down[2])))
+    return rotation.matrix_from_axis_angle(axis / max(sine, 1.0e-30), np.asarray(np.arctan2(sine, z * direction[2])))
 
 
 class _Wells:
