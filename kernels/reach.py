@@ -6,7 +6,7 @@ from .kinematics import PRISMATIC, joint_motion
 
 wp.set_module_options({"enable_backward": False})
 
-LEAST_DAMPING = wp.constant(1.0e-6)
+LEAST_DAMPING = wp.constant(1.0e-8)
 """Added to the squared singular values [m^2]."""
 
 LARGEST_STEP = wp.constant(0.3)
@@ -94,6 +94,8 @@ def follow(
     wrist: wp.array[wp.transform],
     # Options:
     length: float,
+    extent: float,
+    stretch: float,
     steps: int,
     # Out:
     theta_out: wp.array2d[float],
@@ -102,11 +104,12 @@ def follow(
 ):
     """Move arms on towards the flange poses that their hands need, and say how far they are from them.
 
-    A step is J' (J J' + d)^-1 e with d = |e|^2 / 2 plus a little, joints kept in range; a joint at the end of its range
-    that would leave it has no column in J.
+    A step is J' (J J' + d I)^-1 e, joints kept in range; a joint at the end of its range that the gradient or the step
+    would lead out of it has no column in J. With d = extent |e| / 2 the step stays a descent where e cannot vanish: the
+    part of the Hessian that J' J leaves out is at most extent |e|. Where e can vanish, d does so too.
 
-    Source: Sugihara 2011, Solvability-unconcerned inverse kinematics by the Levenberg-Marquardt method (the
-    damping).
+    Source: Levenberg-Marquardt with damping in proportion to the error, Fan & Yuan 2005 (On the quadratic convergence
+    of the Levenberg-Marquardt method without nonsingularity assumption, Computing 74).
     Launch: dim = arm; rows of arms are grasps, or seeds of grasps.
 
     Args:
@@ -120,6 +123,8 @@ def follow(
         hand_from_flange: Flange in the hand's base frame.
         wrist: Hand base in the object frame, shape [arm].
         length: Length that angles are multiplied by [m].
+        extent: Longest lever of a joint, about [m].
+        stretch: Factor by which the flange's targets are moved away from the origin of the first joint.
         steps: Steps to make.
         theta_out: Arm joints, moved on [rad or m], shape [arm, joint].
         column_out: Scratch, shape [arm, joint].
@@ -127,12 +132,14 @@ def follow(
     """
     row = wp.tid()
     target = base_from_object * wrist[row] * hand_from_flange
+    shoulder = wp.transform_get_translation(joint_origin[0])
+    away = wp.transform_get_translation(target) - shoulder
+    target = wp.transform(shoulder + stretch * away, wp.transform_get_rotation(target))
     joint_count = joint_kind.shape[0]
     for _ in range(steps):
         reached = place_joints(joint_kind, joint_origin, joint_axis, theta_out, row, column_out) * flange
         error = pose_error(target, reached, length)
-        damping = 0.5 * wp.dot(error, error) + LEAST_DAMPING
-        square = wp.identity(n=6, dtype=float) * damping
+        damping = 0.5 * extent * wp.length(error) + LEAST_DAMPING
         for joint in range(joint_count):
             placed = column_out[row, joint]
             axis = wp.spatial_top(placed)
@@ -140,14 +147,21 @@ def follow(
             column = wp.spatial_vector(wp.cross(axis, lever), axis * length)
             if joint_kind[joint] == PRISMATIC:
                 column = wp.spatial_vector(axis, wp.vec3())
-            slope = wp.dot(column, error)
-            low = theta_out[row, joint] <= lower[joint] and slope < 0.0
-            high = theta_out[row, joint] >= upper[joint] and slope > 0.0
-            if low or high:
-                column = wp.spatial_vector()
             column_out[row, joint] = column
-            square += wp.outer(column, column)
-        solution = solve_positive(square, error)
+        # First without the joints whose slope leads out of the range, then also without those whose step does.
+        solution = error
+        for _pass in range(2):
+            square = wp.identity(n=6, dtype=float) * damping
+            for joint in range(joint_count):
+                column = column_out[row, joint]
+                way = wp.dot(column, solution)
+                low = theta_out[row, joint] <= lower[joint] and way < 0.0
+                high = theta_out[row, joint] >= upper[joint] and way > 0.0
+                if low or high:
+                    column = wp.spatial_vector()
+                    column_out[row, joint] = column
+                square += wp.outer(column, column)
+            solution = solve_positive(square, error)
         for joint in range(joint_count):
             step = wp.clamp(wp.dot(column_out[row, joint], solution), -LARGEST_STEP, LARGEST_STEP)
             theta_out[row, joint] = wp.clamp(theta_out[row, joint] + step, lower[joint], upper[joint])
@@ -165,6 +179,7 @@ def add_reach_gradient(
     error: wp.array[wp.spatial_vector],
     # Options:
     length: float,
+    stretch: float,
     weight: float,
     # Out:
     loss_out: wp.array[float],
@@ -173,7 +188,7 @@ def add_reach_gradient(
     """The loss weight * |e|^2 of what the arm leaves over, and its gradient on the wrist.
 
     The arm's joints minimise |e|^2 within their ranges, so they are held fixed (the envelope theorem): the flange's
-    target feels the force 2 weight e_p and the torque 2 weight length e_r.
+    target feels the force 2 weight stretch e_p and the torque 2 weight length e_r.
 
     Launch: dim = grasp.
 
@@ -183,6 +198,7 @@ def add_reach_gradient(
         wrist: Hand base in the object frame, shape [grasp].
         error: See ``follow``, shape [grasp].
         length: Length that angles were multiplied by [m].
+        stretch: See ``follow``.
         weight: Weight of the loss [1/m^2].
         loss_out: weight * |e|^2, shape [grasp].
         link_wrench_out: Gradient with respect to the links' motions, about the object frame's origin; that of link 0
@@ -192,7 +208,7 @@ def add_reach_gradient(
     left = error[grasp]
     loss_out[grasp] = weight * wp.dot(left, left)
     object_from_base = wp.transform_inverse(base_from_object)
-    force = wp.transform_vector(object_from_base, 2.0 * weight * wp.spatial_top(left))
+    force = wp.transform_vector(object_from_base, 2.0 * weight * stretch * wp.spatial_top(left))
     torque = wp.transform_vector(object_from_base, 2.0 * weight * length * wp.spatial_bottom(left))
     place = wp.transform_get_translation(wrist[grasp] * hand_from_flange)
     link_wrench_out[grasp, 0] += wp.spatial_vector(force, torque + wp.cross(place, force))

@@ -89,6 +89,7 @@ class Reader:
                 raise HandError(self.path, f"{where}: unknown key {key!r}; {hint}Keys: {', '.join(keys)}")
         return value
 
+
 class Annotation(Reader):
     """A hand.yaml, checked key by key against the hand that it describes."""
 

@@ -112,10 +112,7 @@ def pose_error(target: np.ndarray, flange: np.ndarray) -> np.ndarray:
 def refine(
     arm: Arm, target: np.ndarray, theta: np.ndarray, *, iterations: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Damped least squares in float64, within the ranges.
-
-    A joint at the end of its range that would leave it takes no part in the step. The damping falls with the square
-    of the error, after Sugihara 2011 (Solvability-unconcerned inverse kinematics by the Levenberg-Marquardt method).
+    """Damped least squares in float64, within the ranges, as ``kernels.reach.follow`` does them.
 
     Args:
         arm: The arm.
@@ -135,12 +132,14 @@ def refine(
         if not len(left):
             break
         e, columns = scale * error[left], scale[:, None] * jacobian[left]
-        slope = np.einsum("nij,ni->nj", columns, e)
-        stuck = ((theta[left] <= arm.lower) & (slope < 0.0)) | ((theta[left] >= arm.upper) & (slope > 0.0))
-        columns = np.where(stuck[:, None, :], 0.0, columns)
-        damping = 0.5 * (e * e).sum(axis=1) + 1.0e-12
-        square = columns @ np.swapaxes(columns, 1, 2) + damping[:, None, None] * np.eye(6)
-        step = np.einsum("nij,ni->nj", columns, np.linalg.solve(square, e[..., None])[..., 0])
+        damping = 0.5 * arm.reach * np.linalg.norm(e, axis=1) + 1.0e-12
+        at_lower, at_upper = theta[left] <= arm.lower, theta[left] >= arm.upper
+        step = np.einsum("nij,ni->nj", columns, e)
+        for _ in range(2 if (at_lower | at_upper).any() else 1):
+            stuck = (at_lower & (step < 0.0)) | (at_upper & (step > 0.0))
+            columns = np.where(stuck[:, None, :], 0.0, columns)
+            square = columns @ np.swapaxes(columns, 1, 2) + damping[:, None, None] * np.eye(6)
+            step = np.einsum("nij,ni->nj", columns, np.linalg.solve(square, e[..., None])[..., 0])
         theta[left] = np.clip(theta[left] + np.clip(step, -STEP, STEP), arm.lower, arm.upper)
         flange, jacobian[left] = arm.flange_and_jacobian(theta[left])
         error[left] = pose_error(target[left], flange)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import warp as wp
@@ -36,6 +37,9 @@ LENGTH = 0.2
 
 INSET = 0.02
 """How far the term keeps joints from the ends of their ranges [rad or m]; at most a tenth of the range."""
+
+STRETCH = 1.003
+"""The term asks the flange to be this many times as far from the shoulder, so that wrists end inside the true reach."""
 
 STEPS = 2
 """Steps of an arm towards its hand in one iteration."""
@@ -210,9 +214,7 @@ class MountedArm:
                 f"{where}: move the base (now at {_numbers(self.base_position)} m) at least "
                 f"{distance - longest:.2f} m nearer"
             )
-        around = starting_poses(
-            self.hand, obj, LOOK, distance=0.05, joint_noise=0.0, rng=np.random.default_rng(0)
-        )
+        around = starting_poses(self.hand, obj, LOOK, distance=0.05, joint_noise=0.0, rng=np.random.default_rng(0))
         if self.table:
             wrist = rotation.matrix(around.wrist_position, around.wrist_quaternion)
             world = self.world_from_object @ wrist @ palm_transforms(self.hand, around.joint_position)
@@ -271,9 +273,9 @@ class MountedArm:
 
     def _palm_faces(self, obj: ObjectMesh, distance: float) -> Callable[[np.ndarray], np.ndarray]:
         """A function that tells of wrists (N, 4, 4) whether the open hand's palm is near the object and faces it."""
-        from scipy.spatial import cKDTree
+        from scipy.spatial import KDTree
 
-        surface = cKDTree(object_points(obj, 2048))
+        surface = KDTree(object_points(obj, 2048))
         palm = palm_transforms(self.hand, self.hand.open_position)
 
         def facing(wrist: np.ndarray) -> np.ndarray:
@@ -305,17 +307,21 @@ def _numbers(values: np.ndarray) -> str:
     return "[" + ", ".join(f"{value:.3g}" for value in values) + "]"
 
 
+def _zeros(shape: Any, dtype: Any, device: str) -> wp.array:
+    return wp.zeros(shape, dtype=dtype, device=device)
+
+
 def _transform(matrix: np.ndarray) -> wp.transform:
     quaternion = rotation.quaternion_from_matrix(matrix[:3, :3])
-    return wp.transform(*map(float, matrix[:3, 3]), *map(float, np.roll(quaternion, -1)))
+    return wp.transform(wp.vec3(*map(float, matrix[:3, 3])), wp.quat(*map(float, np.roll(quaternion, -1))))
 
 
 class _Follower:
-    """An arm on a device; its joints stay ``inset`` from the ends of their ranges."""
+    """An arm on a device, whose joints stay ``inset`` from the ends of their ranges and which reaches for a bit more."""
 
-    def __init__(self, mounted: MountedArm, device: str, *, inset: float = 0.0) -> None:
+    def __init__(self, mounted: MountedArm, device: str, *, inset: float = 0.0, stretch: float = 1.0) -> None:
         joints, arm = mounted.arm.tree.joints, mounted.arm
-        self.mounted, self.device = mounted, device
+        self.mounted, self.device, self.stretch = mounted, device, stretch
         inset_of_joint = np.minimum(inset, 0.1 * (arm.upper - arm.lower))
         lower, upper = arm.lower + inset_of_joint, arm.upper - inset_of_joint
         self.arm = [
@@ -334,7 +340,16 @@ class _Follower:
         wp.launch(
             kernels.follow,
             dim=theta.shape[0],
-            inputs=[*self.arm, self.base_from_object, self.hand_from_flange, wrist, self.mounted.length, steps],
+            inputs=[
+                *self.arm,
+                self.base_from_object,
+                self.hand_from_flange,
+                wrist,
+                self.mounted.length,
+                self.mounted.arm.reach,
+                self.stretch,
+                steps,
+            ],
             outputs=[theta, column, error],
             device=self.device,
         )
@@ -343,8 +358,8 @@ class _Follower:
         """Joints (N, n) after some steps from ``theta``, and how large an error of pose is left [m], shape (N,)."""
         wrist = transforms(pose.wrist_position, pose.wrist_quaternion, self.device)
         joints = wp.array(theta.astype(np.float32), dtype=float, device=self.device)
-        column = wp.zeros(theta.shape, dtype=wp.spatial_vector, device=self.device)
-        error = wp.zeros(len(theta), dtype=wp.spatial_vector, device=self.device)
+        column = _zeros(theta.shape, wp.spatial_vector, self.device)
+        error = _zeros(len(theta), wp.spatial_vector, self.device)
         self.follow(wrist, joints, column, error, steps)
         return joints.numpy().astype(float), np.linalg.norm(error.numpy().astype(float), axis=1)
 
@@ -366,7 +381,7 @@ class ReachTerm:
     """Penalty of a batch of grasps for wrists that an arm does not reach; see ``warpgrasp.term.Term``.
 
     The loss is ``weight |e|²``, e being the distance, and the rotation vector times a length, by which the arm misses
-    the flange pose that the wrist needs. The arm's joints minimise it: they follow the wrist by a few steps an
+    the flange pose that the wrist needs, a little further out. The arm's joints minimise it: they follow the wrist by a few steps an
     iteration.
 
     Args:
@@ -381,13 +396,13 @@ class ReachTerm:
         if model.hand.hash != mounted.hand.hash:
             raise OptionError(f"the arm carries {mounted.hand.name}, but the grasps are of {model.hand.name}")
         self.mounted = mounted
-        self.follower = _Follower(mounted, model.device, inset=INSET)
+        self.follower = _Follower(mounted, model.device, inset=INSET, stretch=STRETCH)
         theta = self.follower.start(start)
         self.first = wp.array(theta.astype(np.float32), dtype=float, device=model.device)
         self.theta = wp.clone(self.first)
-        self.column = wp.zeros(theta.shape, dtype=wp.spatial_vector, device=model.device)
-        self.error = wp.zeros(len(theta), dtype=wp.spatial_vector, device=model.device)
-        self.loss = wp.zeros(len(theta), dtype=float, device=model.device)
+        self.column = _zeros(theta.shape, wp.spatial_vector, model.device)
+        self.error = _zeros(len(theta), wp.spatial_vector, model.device)
+        self.loss = _zeros(len(theta), float, model.device)
 
     def add_gradient(self, state: State) -> None:
         """Move the arms on, find the loss, and add its gradient to ``state.link_wrench``."""
@@ -404,6 +419,7 @@ class ReachTerm:
                 state.wrist,
                 self.error,
                 mounted.length,
+                follower.stretch,
                 mounted.weight,
             ],
             outputs=[self.loss, state.link_wrench],
