@@ -90,6 +90,16 @@ def test_validate(tmp_path):
         assert (tmp_path / name).read_bytes().startswith(PNG)
 
 
+@pytest.mark.slow
+def test_table(tmp_path):
+    out = run("08_table.py", str(tmp_path), "2", "20")
+    shares = [float(share) for share in re.findall(r"pose \d: (\d+) %", out)]
+    assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(100.0, abs=3.0)
+    assert "with table: 2 of 2 hands are above it" in out
+    for name in ("resting.png", "table.png"):
+        assert (tmp_path / name).read_bytes().startswith(PNG)
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
 def test_example_is_short_and_documented(path):
     assert len(path.read_text().splitlines()) <= 60
