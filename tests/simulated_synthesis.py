@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import signal
+import time
 
 import numpy as np
 import trimesh
@@ -66,3 +69,11 @@ def simulated_grasps(
         object_faces=obj.faces,
         info={"recipe": {"name": "simulated", "stages": [1, 2]}, "seed": seed, "device": "cpu", "seconds": 1.5},
     )
+
+
+def make(hand, obj, *, count, seed, device, config) -> warpgrasp.Grasps:
+    """A maker for ``warpgrasp.dataset.generate``: random grasps, late, and some objects are deadly."""
+    if os.environ.get("WARPGRASP_TEST_DEADLY") == obj.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(float(os.environ.get("WARPGRASP_TEST_SECONDS", "0")))
+    return simulated_grasps(hand, obj, count=count, seed=seed)

@@ -14,7 +14,7 @@ from .arguments import positive_integer
 from .output import print_json, start_warp, table
 
 if TYPE_CHECKING:
-    from ..dataset.generate import Estimate, Report
+    from ..dataset.generating import Estimate, Report
 
 HELP = "make a dataset of grasps: hands x objects, resumable"
 DESCRIPTION = (
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     """``warpgrasp generate``."""
     start_warp()
     from ..dataset import config as configs
-    from ..dataset.generate import estimate, generate
+    from ..dataset.generating import estimate, generate
     from ..device import choose
 
     config = configs.read_config(options.config)

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 """How often a shard is tried whose worker dies."""
 
-EXECUTORS = ("local", "ray", "slurm")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
@@ -71,6 +69,13 @@ def run_local(job: Job, shards: Iterable[Shard], resources: Resources) -> Iterat
     finally:
         for process in processes:
             process.kill()
+
+
+def run_here(job: Job, shards: Iterable[Shard]) -> Iterator[Outcome]:
+    """Make shards in this process, one after the other."""
+    worker = Worker(job)
+    for shard in shards:
+        yield worker.make(shard)
 
 
 def slots(device: str | None, workers: int | None) -> list[str]:

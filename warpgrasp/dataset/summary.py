@@ -145,7 +145,8 @@ def plots(store: Store, counts: dict[str, Any], parts: list[Part]) -> Iterator[t
                 axes.hist(values, bins=40, range=(low, max(high, low + 1e-9)), density=True, histtype="step",
                           color=COLORS[place % len(COLORS)], label=hand)  # fmt: skip
             axes.set(xlabel=label, yticks=[])
-    panels[0].legend(frameon=False, fontsize=8)
+    if panels[0].get_legend_handles_labels()[0]:
+        panels[0].legend(frameon=False, fontsize=8)
     yield "Valid grasps, by hand", figure
 
 

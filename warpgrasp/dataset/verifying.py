@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import FileFormatError, OptionError, WarpgraspError
 from ..files import TEMPORARY
 from .config import Config, make_config
-from .generate import Report, ReportCallback, generate
+from .generating import Report, ReportCallback, generate
 from .plan import SYNTHESIZE
 from .schema import read_object, read_table
 from .store import TABLES, Part, Store, open_store, read_json
@@ -61,7 +61,7 @@ def verify(folder: str | Path, *, deep: bool = False, on_done: OnDone | None = N
             problems.append(Problem(path=f"shards/{name}.json", what=str(error), part=name))
             continue
         known |= set(part.files)
-        seen.update(part.shards)
+        seen.update(part.shards.keys())
         problems += [Problem(path=path, what=what, part=name) for path, what in _differences(store, part, deep)]
         if on_done is not None:
             on_done(done, len(names))

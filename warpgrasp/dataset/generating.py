@@ -14,12 +14,14 @@ from ..errors import FileFormatError, OptionError
 from ..files import write_atomically
 from . import plan as plans
 from .config import Config, read_config
-from .executors import Resources, run_local, slots
+from .executors import Resources, run_here, run_local, slots
 from .make import Job, Outcome, check_options, find_maker
 from .plan import SYNTHESIZE, Shard
 from .store import Store, read_json
 
 FORMAT = "warpgrasp dataset, version 1"
+
+EXECUTORS = ("local", "ray", "here")
 
 LISTED_FAILURES = 20
 """Failures that a report keeps; all are in ``failures/``."""
@@ -122,7 +124,8 @@ def generate(
     Args:
         config: A configuration, or the path of its YAML.
         out: The dataset's folder.
-        executor: ``"local"``: processes of this machine. ``"ray"``: actors of a Ray cluster.
+        executor: ``"local"``: processes of this machine. ``"ray"``: actors of a Ray cluster. ``"here"``: this process,
+            to look for errors.
         workers: Processes or actors; one for each GPU, or for each core where there is none, where omitted.
         recycle: Shards after which a process is replaced by a fresh one.
         device: Warp device such as "cpu" or "cuda:0"; all GPUs, else the CPU, where omitted.
@@ -142,8 +145,8 @@ def generate(
         FileFormatError: A file is missing or damaged, or the folder may not be written to.
         OSError: The disk is full.
     """
-    if executor not in ("local", "ray"):
-        raise OptionError(f"no executor named {executor!r}; generate runs 'local' or 'ray', write_script is for Slurm")
+    if executor not in EXECUTORS:
+        raise OptionError(f"no executor named {executor!r}; there are {', '.join(EXECUTORS)}")
     config = config if isinstance(config, Config) else read_config(config)
     check_options(config)
     find_maker(maker)
@@ -167,7 +170,8 @@ def generate(
                 on_report(report)
         if part is None:
             store.sweep()
-            finish(store, gallery=gallery)
+            if report.made or not (store.folder / "summary.html").exists():
+                finish(store, gallery=gallery)
     report.end = time.monotonic()
     return report
 
@@ -188,7 +192,7 @@ def _run(executor: str, job: Job, shards: list[Shard], resources: Resources) -> 
         from .on_ray import run_ray
 
         return run_ray(job, shards, resources)
-    return run_local(job, shards, resources)
+    return run_here(job, shards) if executor == "here" else run_local(job, shards, resources)
 
 
 def claim(store: Store, config: Config, planned: list[Shard], maker: str) -> list[Shard]:
