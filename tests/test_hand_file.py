@@ -489,7 +489,27 @@ def test_mjcf_details(tmp_path):
     assert [shape.kind for shape in tip.visuals] == ["sphere"]
     np.testing.assert_allclose(hand.link_surface(hand.link_index("finger")).extents, [0.02, 0.02, 0.04], rtol=1e-6)
     notes = " ".join(hand.inferred)
-    assert "1 tendons are ignored" in notes and "No limits are given for bend" in notes
+    assert "1 tendons of the file are ignored" in notes and "No limits are given for bend" in notes
+
+
+def test_mjcf_tendon_motors_agree_with_mujoco(tmp_path, rng):
+    """Position of the motor that pulls two joints: the length of the actuator in MuJoCo."""
+    motor = '<actuator><position name="pull" tendon="t" gear="2" kp="3" forcerange="-4 5"/></actuator></mujoco>'
+    path = write(
+        tmp_path, SCENE.replace("</mujoco>", motor).replace('bend" coef="1"', 'bend" coef="-0.5"'), "scene.xml"
+    )
+    hand = load_hand(path)
+    assert hand.actuators[0].joints == {"swing": 2.0, "bend": -1.0}
+    assert hand.actuators[0].effort == 5.0
+    assert "tendons" not in " ".join(hand.inferred)
+    assert hand.actuator_names == ("pull", "slide")
+    model = mujoco.MjModel.from_xml_path(str(path))
+    data = mujoco.MjData(model)
+    for q in hand.clamp(rng.normal(size=(5, hand.joint_count))):
+        for name, value in zip(hand.joint_names, q, strict=True):
+            data.qpos[model.joint(name).qposadr] = value
+        mujoco.mj_forward(model, data)
+        assert hand.actuator_position(q)[0] == pytest.approx(data.actuator("pull").length[0], abs=1e-12)
 
 
 @pytest.mark.parametrize(

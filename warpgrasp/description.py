@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from .hand import Mimic, Shape
+from .hand import Actuator, Mimic, Shape
 
 
 def zeros() -> np.ndarray:
@@ -89,6 +89,9 @@ class Description:
 
     mimics: list[Mimic] = field(default_factory=list)
     """As written: ``of`` may itself be a mimic joint."""
+
+    actuators: list[Actuator] = field(default_factory=list)
+    """Motors that pull several joints together."""
 
     inferred: list[str] = field(default_factory=list)
     """One sentence for everything that was assumed while reading."""

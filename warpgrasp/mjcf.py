@@ -12,7 +12,7 @@ import numpy as np
 from . import rotation
 from .description import Body, Connection, Description, identity, zeros
 from .errors import HandError
-from .hand import Mimic, Shape, ShapeKind
+from .hand import Actuator, Mimic, Shape, ShapeKind
 
 
 def read_mjcf(path: Path) -> Description:
@@ -71,9 +71,21 @@ def _left_out(model: Any, base: int) -> list[str]:
     if others:
         names = ", ".join(model.body(b).name or f"body {b}" for b in others)
         notes.append(f"The file holds further jointed bodies, which are left out: {names}.")
-    if model.ntendon:
-        notes.append(f"The file's {model.ntendon} tendons are ignored: joints that they couple move independently.")
+    pulled = np.unique(model.actuator_trnid[_pulls_tendon(model), 0])
+    if model.ntendon > len(pulled):
+        idle = model.ntendon - len(pulled)
+        notes.append(f"{idle} tendons of the file are ignored: joints that they couple move independently.")
     return notes
+
+
+def _pulls_tendon(model: Any) -> np.ndarray:
+    """Which actuators pull a fixed tendon, a weighted sum of joints."""
+    mujoco = _mujoco()
+    pulls = model.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON
+    for a in np.flatnonzero(pulls):
+        first = model.tendon_adr[model.actuator_trnid[a, 0]]
+        pulls[a] = model.wrap_type[first] == mujoco.mjtWrap.mjWRAP_JOINT
+    return pulls
 
 
 class _Reader:
@@ -91,6 +103,7 @@ class _Reader:
         for body in self.names:
             self._add_body(description, body)
         description.mimics = self._mimics(description)
+        description.actuators = [self._tendon_motor(int(a)) for a in np.flatnonzero(_pulls_tendon(self.model))]
         description.inferred += self.assumed
         return description
 
@@ -186,6 +199,16 @@ class _Reader:
             if self.model.actuator_forcelimited[a]:
                 return float(self.model.actuator_forcerange[a, 1] * abs(self.model.actuator_gear[a, 0]))
         return 0.0
+
+    def _tendon_motor(self, a: int) -> Actuator:
+        """An actuator that pulls several joints at once; its position is the tendon's length times its gear."""
+        tendon, gear = int(self.model.actuator_trnid[a, 0]), float(self.model.actuator_gear[a, 0])
+        first, count = int(self.model.tendon_adr[tendon]), int(self.model.tendon_num[tendon])
+        wraps = range(first, first + count)
+        joints = {self._joint_name(self.model.wrap_objid[w]): gear * float(self.model.wrap_prm[w]) for w in wraps}
+        limited = self.model.actuator_forcelimited[a]
+        effort = float(self.model.actuator_forcerange[a, 1]) if limited else 0.0
+        return Actuator(self.model.actuator(a).name or f"actuator_{a}", joints, effort=effort)
 
     def _body(self, body: int) -> Body:
         turn = rotation.matrix_from_quaternion(self.model.body_iquat[body])

@@ -47,6 +47,7 @@ def build(description: Description, geometry: Geometry = "collision") -> Hand:
         joints=joints,
         frames=frames,
         mimics=mimics,
+        actuators=tuple(a for a in description.actuators if set(a.joints) <= {joint.name for joint in joints}),
         couplings=(),
         fingers=(),
         pads=(),
