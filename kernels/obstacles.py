@@ -2,44 +2,37 @@
 
 import warp as wp
 
-from .collision import POLYTOPE, polytope  # noqa: TID251  a sibling, not the bare package
+from .collision import CYLINDER, POLYTOPE, polytope  # noqa: TID251  a sibling, not the bare package
 from .self_collision import point_distance  # noqa: TID251
 
 wp.set_module_options({"enable_backward": False})
 
 
 @wp.func
-def nearest_shape(
-    point: wp.vec3,
-    begin: int,
-    end: int,
-    reach: float,
-    shape_kind: wp.array[int],
-    shape_transform: wp.array[wp.transform],
-    shape_size: wp.array[wp.vec4],
-    shape_sphere: wp.array[wp.vec4],
-    plane_begin: wp.array[int],
-    plane: wp.array[wp.vec4],
-):
-    """Least signed distance [m] of a point to the shapes ``begin`` to ``end``, at most ``reach``, and its gradient.
+def shape_gap(point: wp.vec3, kind: int, size: wp.vec4, plane: wp.array[wp.vec4], plane_begin: int, plane_end: int):
+    """Signed distance [m] of a point to a shape, and its gradient, in the shape's frame.
 
-    All in the link's frame. Outside a polytope it is the distance to the furthest plane, which is no more than that to
-    the polytope.
+    Outside a polytope it is the distance to the furthest plane, which is no more than that to the polytope.
     """
-    nearest = wp.vec4(reach, 0.0, 0.0, 0.0)
-    for shape in range(begin, end):
-        ball = shape_sphere[shape]
-        if wp.length(point - wp.vec3(ball[0], ball[1], ball[2])) < ball[3] + nearest[0]:
-            frame = shape_transform[shape]
-            local = wp.transform_point(wp.transform_inverse(frame), point)
-            if shape_kind[shape] == POLYTOPE:
-                result = polytope(local, plane, plane_begin[shape], plane_begin[shape + 1])
-            else:
-                result = point_distance(local, shape_kind[shape], shape_size[shape])
-            if result[0] < nearest[0]:
-                out = wp.transform_vector(frame, wp.vec3(result[1], result[2], result[3]))
-                nearest = wp.vec4(result[0], out[0], out[1], out[2])
-    return nearest
+    if kind == POLYTOPE:
+        return polytope(point, plane, plane_begin, plane_end)
+    return point_distance(point, kind, size)
+
+
+@wp.func
+def box_around(kind: int, size: wp.vec4, bound: float, turn: wp.quat):
+    """Half sides of the upright box around a turned shape [m]; ``bound`` is the radius of a ball around a polytope."""
+    if kind == POLYTOPE:
+        return wp.vec3(bound, bound, bound)
+    half = wp.vec3(size[0] + size[3], size[1] + size[3], size[2] + size[3])
+    if kind == CYLINDER:
+        half = wp.vec3(size[0], size[0], size[1])
+    m = wp.quat_to_matrix(turn)
+    return wp.vec3(
+        wp.abs(m[0, 0]) * half[0] + wp.abs(m[0, 1]) * half[1] + wp.abs(m[0, 2]) * half[2],
+        wp.abs(m[1, 0]) * half[0] + wp.abs(m[1, 1]) * half[1] + wp.abs(m[1, 2]) * half[2],
+        wp.abs(m[2, 0]) * half[0] + wp.abs(m[2, 1]) * half[1] + wp.abs(m[2, 2]) * half[2],
+    )
 
 
 @wp.kernel
@@ -58,7 +51,6 @@ def obstacle_penalties(
     # State:
     link_transform: wp.array2d[wp.transform],
     # In:
-    sphere: wp.array2d[wp.vec4],
     point_position: wp.array2d[wp.vec3],
     distance: wp.array2d[float],
     distance_gradient: wp.array2d[wp.vec3],
@@ -71,10 +63,11 @@ def obstacle_penalties(
 ):
     """Penalty on a link that is nearer to an obstacle than a margin, and its gradient.
 
-    L = sum over the link's points of w max(m - d, 0)^2 + sum over the obstacles' points of w max(m + r - s, 0)^2
+    L = sum over the link's points of w max(m - d, 0)^2 + sum over its shapes and the obstacles' points of
+    w max(m + r - s, 0)^2
 
-    with d the signed distance of the link's point to the obstacles' meshes, s the one of an obstacle's point to the
-    link and r its radius.
+    with d the signed distance of the link's point to the obstacles' meshes, s the one of an obstacle's point to a
+    shape and r the point's radius.
 
     Launch: dim = (grasp, link). Each thread adds in the same order, without atomics.
 
@@ -90,7 +83,6 @@ def obstacle_penalties(
         tree: Id of the tree of boxes around the obstacles' points.
         obstacle_point: Points of the obstacles in the object frame and their radii [m], shape [obstacle point].
         link_transform: Links in the object frame, shape [grasp, link].
-        sphere: Bounding spheres of the links, see ``collision.place_spheres``, shape [grasp, link].
         point_position: Points on the hand's skin in the object frame [m], shape [grasp, point].
         distance: d [m], shape [grasp, point].
         distance_gradient: Derivative of d with respect to the point, shape [grasp, point].
@@ -111,39 +103,34 @@ def obstacle_penalties(
             slope = -2.0 * weight * short * distance_gradient[grasp, point]
             force += slope
             torque += wp.cross(point_position[grasp, point], slope)
-    begin = link_shape_begin[link]
-    end = link_shape_begin[link + 1]
-    if end > begin:
-        ball = sphere[grasp, link]
-        center = wp.vec3(ball[0], ball[1], ball[2])
-        around = wp.sqrt(ball[3]) + margin
-        side = wp.vec3(around, around, around)
-        pose = link_transform[grasp, link]
-        into_link = wp.transform_inverse(pose)
-        query = wp.bvh_query_aabb(tree, center - side, center + side)
+    for shape in range(link_shape_begin[link], link_shape_begin[link + 1]):
+        pose = link_transform[grasp, link] * shape_transform[shape]
+        into_shape = wp.transform_inverse(pose)
+        ball = shape_sphere[shape]
+        center = wp.transform_get_translation(pose)
+        half = box_around(shape_kind[shape], shape_size[shape], ball[3], wp.transform_get_rotation(pose))
+        if shape_kind[shape] == POLYTOPE:
+            center = wp.transform_point(link_transform[grasp, link], wp.vec3(ball[0], ball[1], ball[2]))
+        half += wp.vec3(margin, margin, margin)
+        query = wp.bvh_query_aabb(tree, center - half, center + half)
         found = int(0)
         while wp.bvh_query_next(query, found):
-            there = obstacle_point[found]
-            point_there = wp.vec3(there[0], there[1], there[2])
-            reach = margin + there[3]
-            nearest = nearest_shape(
-                wp.transform_point(into_link, point_there),
-                begin,
-                end,
-                reach,
-                shape_kind,
-                shape_transform,
-                shape_size,
-                shape_sphere,
-                shape_plane_begin,
+            there = wp.vec3(obstacle_point[found][0], obstacle_point[found][1], obstacle_point[found][2])
+            nearest = shape_gap(
+                wp.transform_point(into_shape, there),
+                shape_kind[shape],
+                shape_size[shape],
                 plane,
+                shape_plane_begin[shape],
+                shape_plane_begin[shape + 1],
             )
-            short = reach - nearest[0]
-            loss += weight * short * short
-            away = wp.transform_vector(pose, wp.vec3(nearest[1], nearest[2], nearest[3]))
-            slope = 2.0 * weight * short * away
-            force += slope
-            torque += wp.cross(point_there, slope)
+            short = margin + obstacle_point[found][3] - nearest[0]
+            if short > 0.0:
+                loss += weight * short * short
+                away = wp.transform_vector(pose, wp.vec3(nearest[1], nearest[2], nearest[3]))
+                slope = 2.0 * weight * short * away
+                force += slope
+                torque += wp.cross(there, slope)
     link_loss_out[grasp, link] = loss
     link_wrench_out[grasp, link] += wp.spatial_vector(force, torque)
 
@@ -186,7 +173,6 @@ def link_clearances(
     # State:
     link_transform: wp.array2d[wp.transform],
     # In:
-    sphere: wp.array2d[wp.vec4],
     distance: wp.array2d[float],
     # Options:
     reach: float,
@@ -209,7 +195,6 @@ def link_clearances(
         tree: Id of the tree of boxes around the obstacles' points.
         obstacle_point: Points of the obstacles in the object frame and their radii [m], shape [obstacle point].
         link_transform: Links in the object frame, shape [grasp, link].
-        sphere: Bounding spheres of the links, see ``collision.place_spheres``, shape [grasp, link].
         distance: Signed distance of points on the hand's skin to the obstacles' meshes [m], shape [grasp, point].
         reach: What is further away counts as this far [m].
         clearance_out: Shape [grasp, link].
@@ -218,29 +203,27 @@ def link_clearances(
     least = float(reach)
     for point in range(link_begin[link], link_begin[link + 1]):
         least = wp.min(least, distance[grasp, point])
-    begin = link_shape_begin[link]
-    end = link_shape_begin[link + 1]
-    if end > begin:
-        ball = sphere[grasp, link]
-        center = wp.vec3(ball[0], ball[1], ball[2])
-        around = wp.sqrt(ball[3]) + reach
-        side = wp.vec3(around, around, around)
-        into_link = wp.transform_inverse(link_transform[grasp, link])
-        query = wp.bvh_query_aabb(tree, center - side, center + side)
+    for shape in range(link_shape_begin[link], link_shape_begin[link + 1]):
+        pose = link_transform[grasp, link] * shape_transform[shape]
+        into_shape = wp.transform_inverse(pose)
+        ball = shape_sphere[shape]
+        center = wp.transform_get_translation(pose)
+        half = box_around(shape_kind[shape], shape_size[shape], ball[3], wp.transform_get_rotation(pose))
+        if shape_kind[shape] == POLYTOPE:
+            center = wp.transform_point(link_transform[grasp, link], wp.vec3(ball[0], ball[1], ball[2]))
+        around = wp.max(least, 0.0)
+        half += wp.vec3(around, around, around)
+        query = wp.bvh_query_aabb(tree, center - half, center + half)
         found = int(0)
         while wp.bvh_query_next(query, found):
-            there = obstacle_point[found]
-            nearest = nearest_shape(
-                wp.transform_point(into_link, wp.vec3(there[0], there[1], there[2])),
-                begin,
-                end,
-                least + there[3],
-                shape_kind,
-                shape_transform,
-                shape_size,
-                shape_sphere,
-                shape_plane_begin,
+            there = wp.vec3(obstacle_point[found][0], obstacle_point[found][1], obstacle_point[found][2])
+            nearest = shape_gap(
+                wp.transform_point(into_shape, there),
+                shape_kind[shape],
+                shape_size[shape],
                 plane,
+                shape_plane_begin[shape],
+                shape_plane_begin[shape + 1],
             )
-            least = wp.min(least, nearest[0] - there[3])
+            least = wp.min(least, nearest[0] - obstacle_point[found][3])
     clearance_out[grasp, link] = least

@@ -83,8 +83,9 @@ def loss_of_link(
     """What a link adds to the loss beside the box: its points ``skin`` (in its frame) and the obstacles' points."""
     on_skin = skin @ transform[:3, :3].T + transform[:3, 3]
     short = np.maximum(MARGIN - box_distance(on_skin, 0.5 * SIDES), 0.0)
-    lacking = np.maximum(MARGIN + radius - link_points_distance(hand, link, transform, points), 0.0)
-    return WEIGHT * float((short**2).sum() + (lacking**2).sum())
+    local = (points - transform[:3, 3]) @ transform[:3, :3]
+    lacking = [np.maximum(MARGIN + radius - shape_distances(shape, local), 0.0) for shape in hand.links[link].shapes]
+    return WEIGHT * float((short**2).sum() + np.sum(np.square(lacking)))
 
 
 def motion(twist: np.ndarray) -> np.ndarray:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import warp as wp
 
-from . import collision, rotation
+from . import rotation
 from .device import choose, transforms_from_matrices
 from .distance import FAR_DISTANCE, DeviceMesh, evaluate_signed_distance, find_closest_faces, signed_distance
 from .errors import OptionError, ShapeError
-from .kernels import collision as collision_kernels
 from .kernels import distance as distance_kernels
 from .kernels import kinematics
 from .kernels import obstacles as kernels
@@ -138,18 +137,16 @@ class Obstacles:
         return np.concatenate([self._clearance(model, pose[a : a + size], reach) for a in starts] or [np.zeros(0)])
 
     def _clearance(self, model: HandModel, pose: Pose, reach: float) -> np.ndarray:
-        near, shapes = self.on(model.device), model.shapes
+        near = self.on(model.device)
         wrist = rotation.matrix(pose.wrist_position, pose.wrist_quaternion)
         links = transforms_from_matrices(wrist[:, None] @ model.hand.link_transforms(pose.joint_position), model.device)
-        sphere = _empty(links.shape, wp.vec4, model.device)
-        collision.place_spheres(shapes, links, sphere)
         skin = _Skin(model, CHECK_POINTS if near.mesh else 0, len(pose))
         skin.find_distances(near.mesh, links, reach=_reach(self.meshes, reach))
         clearance = _empty(links.shape, float, model.device)
         wp.launch(
             kernels.link_clearances,
             dim=links.shape,
-            inputs=[*_shape_arrays(model), skin.begin, near.tree.id, near.ball, links, sphere, skin.distance, reach],
+            inputs=[*_shape_arrays(model), skin.begin, near.tree.id, near.ball, links, skin.distance, reach],
             outputs=[clearance],
             device=model.device,
         )
@@ -190,7 +187,7 @@ class ObstacleTerm:
         weight: [1/m²]
     """
 
-    modules = (kernels, collision_kernels, distance_kernels, kinematics)
+    modules = (kernels, distance_kernels, kinematics)
 
     def __init__(
         self,
@@ -210,7 +207,6 @@ class ObstacleTerm:
     def add_gradient(self, state: State) -> None:
         """Find the loss, and add its gradient to ``state.link_wrench``."""
         skin, links, device = self.skin, state.link_transform, self.model.device
-        collision.place_spheres(self.model.shapes, links, state.link_sphere)
         skin.find_distances(self.near.mesh, links, slack=QUERY_SLACK)
         wp.launch(
             kernels.obstacle_penalties,
@@ -221,7 +217,6 @@ class ObstacleTerm:
                 self.near.tree.id,
                 self.near.ball,
                 links,
-                state.link_sphere,
                 skin.position,
                 skin.distance,
                 skin.gradient,
