@@ -88,4 +88,4 @@ class FileFormatError(WarpgraspError, ValueError):
     """A file is missing, damaged or not what its name says."""
 
     def __init__(self, path: str | Path, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
+        super().__init__(f"{path}: {' '.join(problem.split())}")

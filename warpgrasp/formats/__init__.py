@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..errors import OptionError
+from ..errors import FileFormatError, OptionError, WarpgraspError
 
 if TYPE_CHECKING:
     import trimesh
@@ -130,6 +130,16 @@ def read(
             its hand; a joint is missing.
         HandError: The hand is not the one that the grasps were made with.
     """
+    import numpy as np
+
     path = Path(path)
     module = find(format if format is not None else guess(path))
-    return module.read(path, hand=hand, mesh=mesh, name=name, scale=scale)
+    try:
+        with np.errstate(all="ignore"):
+            return module.read(path, hand=hand, mesh=mesh, name=name, scale=scale)
+    except WarpgraspError:
+        raise
+    except Exception as error:
+        # Others' files can be wrong in more ways than there are checks.
+        problem = f"its content is not as {module.__name__.rpartition('.')[2]} has it ({error!r:.200})"
+        raise FileFormatError(path, problem) from error

@@ -71,6 +71,8 @@ def read(
     records = [require(file, pickled.read_npy(file), what="a file of DexGraspBench") for file in files]
     first = records[0]
     raw = "robot_pose" in first
+    if not raw:
+        require(files[0], first, "grasp_qpos", what="a file of DexGraspBench")
     loaded, source = open_hand(files[0], hand, str(first.get("hand", "")), str(first.get("hand_hash", "")))
     way = conventions.find("bodex" if raw else "dexgraspbench", source, loaded.joint_names)
     read_phases = _raw_phases if raw else _phases

@@ -65,8 +65,9 @@ def read(
     scale: float | None = None,
 ) -> Grasps:
     """The grasps of a file; where it has no joints, they are those of the open hand, and ``info`` says so."""
+    content = read_bytes(path)
     try:
-        document = json.loads(read_bytes(path))
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise FileFormatError(path, "it is not JSON, or it is cut off") from error
     document = require(path, document, "object", "grasps", what="a file of GraspGen")

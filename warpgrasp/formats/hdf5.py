@@ -29,6 +29,9 @@ SUMMARY = "one .h5 file with all arrays, the mesh included; needs the extra [hdf
 LOSES = "nothing, but table, lift and arm"
 
 FORMAT = "warpgrasp grasps in HDF5, version 1"
+ATTRIBUTES = ("format", "hand", "hand_hash", "object")
+"""What is read of them."""
+
 PHASES = ("grasp", "pregrasp", "squeeze")
 
 
@@ -36,24 +39,29 @@ def write(grasps: Grasps, path: Path) -> None:
     """The file."""
     h5py = _h5py()
     poses = dict(zip(PHASES, (grasps.pose, grasps.pregrasp, grasps.squeeze), strict=True))
-    with whole_file(path, ".h5", ".hdf5") as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["units"] = "m, rad"
-        file.attrs["quaternion_order"] = "w x y z"
-        file.attrs["frame"] = "hand base link in the object frame"
-        file.attrs["hand"], file.attrs["hand_hash"] = grasps.hand_source, grasps.hand_hash
-        file.attrs["object"] = grasps.object_name
-        file.attrs["info"] = json.dumps(grasps.info)
-        file["joint_names"] = list(grasps.joint_names)
+    # This version of the format has checksums; older ones hang on damaged files.
+    with whole_file(path, ".h5", ".hdf5") as temporary, h5py.File(temporary, "w", libver="v110") as file:
+        attributes = {
+            "format": FORMAT,
+            "units": "m, rad",
+            "quaternion_order": "w x y z",
+            "frame": "hand base link in the object frame",
+            "hand": grasps.hand_source,
+            "hand_hash": grasps.hand_hash,
+            "object": grasps.object_name,
+        }
+        for key, text in attributes.items():
+            file.attrs[key] = _texts([text]).reshape(())
+        file["info"] = _texts([json.dumps(grasps.info)])
+        file["joint_names"] = _texts(grasps.joint_names)
         for phase, pose in poses.items():
             for name in POSE_FIELDS:
                 file.create_dataset(f"{phase}/{name}", data=getattr(pose, name), compression="gzip", shuffle=True)
         file["valid"] = np.asarray(grasps.valid, bool)
-        file["reason"] = [str(text) for text in grasps.reason]
+        file["reason"] = _texts(grasps.reason)
         file.create_group("metrics")
         for key, values in grasps.metrics.items():
-            text = values.dtype.kind in "US"
-            file["metrics"].create_dataset(key, data=[str(value) for value in values] if text else values)
+            file["metrics"].create_dataset(key, data=_texts(values) if values.dtype.kind in "US" else values)
         file["object/vertices"], file["object/faces"] = grasps.object_vertices, grasps.object_faces
 
 
@@ -73,15 +81,16 @@ def read(
         raise FileFormatError(path, "there is no such file")
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
-                raise FileFormatError(path, f"it says it is {file.attrs.get('format')!r}; readable is {FORMAT!r}")
+            known = [key for key in ATTRIBUTES if key in file.attrs and file.attrs.get_id(key).dtype.kind == "S"]
+            attributes = {key: _text(file.attrs[key]) for key in known}
+            if attributes.get("format") != FORMAT:
+                raise FileFormatError(path, f"it says it is {attributes.get('format')!r}; readable is {FORMAT!r}")
             arrays = _arrays(path, file, h5py)
-            attributes = {key: str(value) for key, value in file.attrs.items()}
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(path, "it is not an HDF5 file, or it is damaged") from error
-    needed = ["joint_names", "valid", "reason", "object/vertices", "object/faces"]
+    needed = ["info", "joint_names", "valid", "reason", "object/vertices", "object/faces"]
     needed += [f"{phase}/{field}" for phase in PHASES for field in POSE_FIELDS]
     missing = [key for key in needed if key not in arrays]
     if missing:
@@ -109,11 +118,11 @@ def read(
         valid=arrays["valid"],
         reason=[_text(one) for one in arrays["reason"]],
         metrics={
-            key.removeprefix("metrics/"): [_text(one) for one in values] if values.dtype.kind == "O" else values
+            key.removeprefix("metrics/"): [_text(one) for one in values] if values.dtype.kind == "S" else values
             for key, values in arrays.items()
             if key.startswith("metrics/")
         },
-        info=json.loads(attributes.get("info", "{}")),
+        info=json.loads(_text(arrays["info"][0])),
     )
 
 
@@ -132,6 +141,8 @@ def _arrays(path: Path, file: Any, h5py: Any) -> dict[str, np.ndarray]:
                 if prefix.count("/") < 2:
                     groups.append((f"{prefix}{key}/", item))
                 continue
+            if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "biufS":
+                raise FileFormatError(path, f"{prefix}{key} is neither numbers nor text of a fixed length")
             if item.external or item.is_virtual:
                 raise FileFormatError(path, f"{prefix}{key} lies in another file, which is not read")
             total += item.nbytes
@@ -139,6 +150,11 @@ def _arrays(path: Path, file: Any, h5py: Any) -> dict[str, np.ndarray]:
                 raise FileFormatError(path, f"it unpacks to more than {MAX_BYTES} bytes")
             found[prefix + key] = item[()]
     return found
+
+
+def _texts(texts: Any) -> np.ndarray:
+    """Texts in UTF-8, as long as the longest of them."""
+    return np.array([str(text).encode() for text in texts], dtype=np.bytes_)
 
 
 def _text(value: Any) -> str:

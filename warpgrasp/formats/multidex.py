@@ -117,14 +117,16 @@ def load(path: Path) -> Any:
 
     if not path.is_file():
         raise FileFormatError(path, "there is no such file")
-    size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(item.file_size for item in archive.infolist())
-    if size > MAX_BYTES:
-        raise FileFormatError(path, f"it has {size} bytes; at most {MAX_BYTES} are read")
     try:
+        size = path.stat().st_size
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                size = sum(item.file_size for item in archive.infolist())
+        if size > MAX_BYTES:
+            raise FileFormatError(path, f"it has {size} bytes; at most {MAX_BYTES} are read")
         return torch.load(path, map_location="cpu", weights_only=True)
+    except FileFormatError:
+        raise
     except Exception as error:
         if "Unsupported" in str(error) or "weights_only" in str(error):
             problem = "it is refused: it holds something other than tensors, numbers, text and containers"
@@ -161,11 +163,12 @@ def _columns(path: Path, metadata: Any) -> tuple[list[Any], list[str], list[str]
     if (
         not isinstance(metadata, list)
         or not metadata
-        or not all(isinstance(r, tuple) and len(r) == 3 for r in metadata)
+        or not all(isinstance(row, tuple | list) and len(row) == 3 for row in metadata)
+        or not all(isinstance(text, str) for row in metadata for text in row[1:])
     ):
         raise FileFormatError(path, "its metadata should be a list of (numbers, object, robot)")
     rows, objects, robots = zip(*metadata, strict=True)
-    return list(rows), [str(one) for one in objects], [str(one) for one in robots]
+    return list(rows), list(objects), list(robots)
 
 
 def _floats(path: Path, values: Any) -> np.ndarray:

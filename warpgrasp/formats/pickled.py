@@ -66,7 +66,9 @@ def read_npz(path: Path) -> dict[str, Any]:
                 for name in archive.namelist()
                 if name.endswith(".npy")
             }
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except FileFormatError:
+        raise
+    except Exception as error:
         raise FileFormatError(path, f"it is not an .npz file, or it is damaged ({error})") from error
 
 
@@ -160,6 +162,13 @@ def reconstruct(kind: type, shape: tuple, code: bytes) -> Array:
     return Array()
 
 
+def from_buffer(content: bytes, kind: Kind, shape: tuple, order: str) -> Array:
+    """What they start with since protocol 5."""
+    array = Array()
+    array.__setstate__((1, shape, kind, order == "F", content))
+    return array
+
+
 def scalar(kind: Kind, content: bytes) -> Any:
     """One number."""
     return np.frombuffer(content, kind.dtype).item()
@@ -195,6 +204,7 @@ def resolve(value: Any, done: dict[int, Any]) -> Any:
 ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): reconstruct,
     ("numpy.core.multiarray", "scalar"): scalar,
+    ("numpy.core.numeric", "_frombuffer"): from_buffer,
     ("numpy", "ndarray"): Array,
     ("numpy", "dtype"): Kind,
     ("_codecs", "encode"): encode,
