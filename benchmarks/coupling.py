@@ -73,12 +73,13 @@ def main() -> None:
     options = parser.parse_args()
 
     hand = warpgrasp.load_hand(options.hand)
+    objects = len(suite(options.suite, options.objects)[: options.object_count])
     head = ["hand", "grasps", "valid", *COLUMNS]
     lines = [
         "# What couplings cost",
         "",
         f"`python benchmarks/coupling.py --hand {options.hand} --count {options.count} --suite {options.suite} "
-        f"--seed {options.seed}`, recipe `default`, device {choose(options.device)}; warpgrasp "
+        f"--seed {options.seed}`, recipe `default`, {objects} objects, device {choose(options.device)}; warpgrasp "
         f"{warpgrasp.__version__}, Warp {wp.__version__}, {platform.machine()}. Means of all grasps, valid or not, "
         "with 95 % intervals.",
         "",
