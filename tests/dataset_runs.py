@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import trimesh
@@ -40,10 +41,12 @@ def write_config(folder: Path, *, boxes: int = 3, **keys) -> Path:
     return path
 
 
-def simulate(config: Path, out: Path, **options) -> dataset.Report:
+def simulate(config: Path, out: Path, **options: Any) -> dataset.Report:
     """A run in this process, unless it has ``workers``."""
-    options = {"executor": "local" if "workers" in options else "here"} | options
-    return dataset.generate(config, out, maker=MAKER, device="cpu", gallery=0, **options)
+    executor = "local" if "workers" in options else "here"
+    return dataset.generate(
+        config, out, **{"executor": executor, "maker": MAKER, "device": "cpu", "gallery": 0} | options
+    )
 
 
 def content(out: Path) -> dict[str, bytes]:
@@ -106,6 +109,13 @@ class Reader(threading.Thread):
         self.read_all()
 
 
+def wait_for_work(process: subprocess.Popen, out: Path) -> None:
+    """Wait until a run has committed another shard, since it takes a second to start."""
+    before = len(list(out.glob("shards/*")))
+    while process.poll() is None and len(list(out.glob("shards/*"))) == before:
+        time.sleep(0.005)
+
+
 def run_and_kill(config: Path, out: Path, *, kills: int, rng: random.Random, seconds: float = 0.05) -> dict[str, int]:
     """Start runs and kill them with SIGKILL until there have been so many kills, then let one end.
 
@@ -120,8 +130,9 @@ def run_and_kill(config: Path, out: Path, *, kills: int, rng: random.Random, sec
         if process is None or process.poll() is not None:
             assert process is None or process.returncode in (0, -signal.SIGKILL), config.with_suffix(".log").read_text()
             process = start(config, out, seconds=seconds)
-            time.sleep(0.3)
-        time.sleep(rng.uniform(0.0, 0.5))
+            if rng.random() < 0.8:
+                wait_for_work(process, out)
+        time.sleep(rng.uniform(0.0, 0.3))
         workers = children(process.pid)
         target = rng.choice(workers) if workers and rng.random() < 0.5 else process.pid
         if process.poll() is None:
