@@ -7,18 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import trimesh
+import warp as wp
 
 import warpgrasp
 from warpgrasp import inverse_kinematics, rotation
+from warpgrasp.errors import MountError, OptionError
 from warpgrasp.hand import Hand
-from warpgrasp.initialize import starting_poses
+from warpgrasp.initialize import palm_transforms, starting_poses
 from warpgrasp.model import hand_model
+from warpgrasp.mount import Mount
 from warpgrasp.pose import Pose
 from warpgrasp.reach import INSET, LENGTH, STRETCH, MountedArm, ReachTerm, mount_arm
 from warpgrasp.state import allocate
 from warpgrasp.surface import surface_points
 
-COUNT = 20
+COUNT = 18
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def least_left_over(there: MountedArm, wrist: np.ndarray, theta: np.ndarray) -> 
     arm = replace(there.arm, tree=replace(there.arm.tree, joints=tuple(joints)))
     target = there.base_from_object @ wrist @ np.linalg.inv(there.mount.matrix)
     target[:, :3, 3] = arm.shoulder + STRETCH * (target[:, :3, 3] - arm.shoulder)
-    theta = inverse_kinematics.refine(arm, target, theta, iterations=800)[0]
+    theta = inverse_kinematics.refine(arm, target, theta, iterations=1000)[0]
     scale = np.repeat([1.0, LENGTH], 3)
     flange, jacobian = arm.flange_and_jacobian(theta)
     error = scale * inverse_kinematics.pose_error(target, flange)
@@ -65,7 +68,7 @@ def least_left_over(there: MountedArm, wrist: np.ndarray, theta: np.ndarray) -> 
 def moved(wrist: np.ndarray, step: np.ndarray) -> np.ndarray:
     """A wrist after a small translation and a rotation about the object frame's origin."""
     motion = np.eye(4)
-    angle = np.linalg.norm(step[3:])
+    angle = np.asarray(np.linalg.norm(step[3:]))
     if angle > 0.0:
         motion[:3, :3] = rotation.matrix_from_axis_angle(step[3:] / angle, angle)
     turned = motion @ wrist
@@ -105,6 +108,23 @@ def test_gradient_is_that_of_the_best_joints(arm, distance, box, device):
     slope = (energy.reshape(-1, 12)[:, :6] - energy.reshape(-1, 12)[:, 6:]) / (2.0 * step)
     np.testing.assert_allclose(wrench[far], slope, rtol=1e-3, atol=2e-3 * np.abs(slope).max())
     assert not state.link_wrench.numpy()[:, 1:].any()
+
+
+def test_a_graph_of_the_term_can_be_replayed(box, device):
+    there = mounted("panda_arm", 0.9)
+    pose = starting_poses(there.hand, box, 3, distance=0.05, joint_noise=0.0, rng=np.random.default_rng(3))
+    term, state = converged(there, pose, device, iterations=1)
+    term.restart()
+    with wp.ScopedCapture(device=device) as capture:
+        state.link_wrench.zero_()
+        term.add_gradient(state)
+    assert capture.graph is not None
+    for _ in range(20):
+        wp.capture_launch(capture.graph)
+    again, replayed = term.loss.numpy().copy(), state.link_wrench.numpy().copy()
+    fresh, by_hand = converged(there, pose, device, iterations=20)
+    np.testing.assert_array_equal(again, fresh.loss.numpy())
+    np.testing.assert_array_equal(replayed, by_hand.link_wrench.numpy())
 
 
 def test_wrists_within_reach_feel_nothing(box, device):
@@ -150,3 +170,69 @@ def test_descending_the_term_brings_wrists_into_reach(box, device):
 
 def _xyzw(wrist: np.ndarray) -> np.ndarray:
     return np.roll(rotation.quaternion_from_matrix(wrist[:, :3, :3]), -1, axis=1)
+
+
+@pytest.mark.parametrize(("arm", "distance", "count"), [("ur10e", 1.45, 200), ("panda_arm", 0.75, 16)])
+def test_reachable_agrees_with_inverse_kinematics(arm, distance, count, box):
+    there = mounted(arm, distance)
+    pose = starting_poses(there.hand, box, count, distance=0.05, joint_noise=0.0, rng=np.random.default_rng(1))
+    solved = np.isfinite(inverse_kinematics.solve(there.arm, there.flange_targets(pose))).all(axis=1)
+    reachable = there.reachable(pose)
+    assert 0.1 < solved.mean() < 0.95
+    assert (reachable == solved).mean() > 0.98
+
+
+def test_sampled_wrists_are_near_face_the_object_and_stand_on_the_table(box):
+    there = mounted("ur10e", 0.8, "shadow_wrist")
+    pose = there.sample_wrists(50, box, np.random.default_rng(2), distance=0.1)
+    assert len(pose) == 50
+    assert there.reachable(pose).all()
+    wrist = rotation.matrix(pose.wrist_position, pose.wrist_quaternion)
+    palm = wrist @ palm_transforms(there.hand, pose.joint_position)
+    nearest, distance, _ = trimesh.proximity.closest_point(box.trimesh(), palm[:, :3, 3])
+    assert distance.max() < 0.11
+    assert (((nearest - palm[:, :3, 3]) * palm[:, :3, 2]).sum(axis=1) > -0.01).all()
+    assert (palm[:, 2, 3] > -0.06).all()
+    again = there.sample_wrists(50, box, np.random.default_rng(2), distance=0.1)
+    np.testing.assert_array_equal(pose.wrist_position, again.wrist_position)
+
+
+def test_a_base_out_of_reach_says_by_how_much(box):
+    with pytest.raises(MountError, match=r"4\.0\d m from the shoulder of ur10e.* 1\.36 m .*at least 2\.\d\d m nearer"):
+        mounted("ur10e", 4.0).check_reach(box)
+    with pytest.raises(MountError, match=r"none of .* wrists around the object can be reached"):
+        mounted("panda_arm", 0.94).check_reach(box)
+    mounted("ur10e", 0.7).check_reach(box)
+
+
+def test_a_hand_that_is_too_heavy_is_refused():
+    with pytest.raises(MountError, match=r"shadow_wrist weighs 3\.79 kg, but panda_arm may carry 3 kg"):
+        mount_arm("panda_arm", "shadow_wrist")
+    with pytest.raises(MountError, match=r"shadow weighs 3\.79 kg with the 3\.10 kg that it is mounted on"):
+        mount_arm("panda_arm", "shadow", mount=Mount(np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0]), mass=3.1))
+
+
+def test_poses_that_are_none_are_refused():
+    with pytest.raises(MountError, match="base pose: the quaternion"):
+        mount_arm("ur10e", "panda", base_quaternion=(1.0, 1.0, 0.0, 0.0))
+    with pytest.raises(MountError, match="mount: the position"):
+        Mount(np.array([0.0, np.nan, 0.0]), np.array([1.0, 0.0, 0.0, 0.0]))
+    with pytest.raises(MountError, match="rigid transform"):
+        mount_arm("ur10e", "panda", world_from_object=2.0 * np.eye(4))
+
+
+def test_the_term_wants_the_hand_that_the_arm_carries(box, device):
+    there = mounted("ur10e", 0.7)
+    allegro = warpgrasp.load_hand("allegro")
+    pose = starting_poses(allegro, box, 2, distance=0.05, joint_noise=0.0, rng=np.random.default_rng(0))
+    with pytest.raises(OptionError, match="the arm carries panda, but the grasps are of allegro"):
+        there.term(model_of(allegro, device), pose)
+
+
+def test_shadow_is_mounted_behind_its_forearm():
+    whole, palm_only = mount_arm("ur10e", "shadow_wrist"), mount_arm("ur10e", "shadow")
+    theta = np.random.default_rng(0).uniform(-1.0, 1.0, (5, 6))
+    palm = whole.hand.frame_transforms(np.zeros(whole.hand.joint_count))["palm"]
+    np.testing.assert_allclose(palm_only.wrists(theta), whole.wrists(theta) @ palm, atol=1e-12)
+    mass = sum(link.mass for link in palm_only.hand.links) + palm_only.mount.mass
+    assert mass == pytest.approx(sum(link.mass for link in whole.hand.links), abs=1e-9)

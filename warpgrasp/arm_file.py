@@ -62,7 +62,8 @@ def _load(path: Path, name: str, flange: str | None, root: Path | None) -> Arm:
     tree = build(description)
     home = np.clip(0.5 * (tree.lower + tree.upper), tree.lower, tree.upper)
     if said and "home" in said:
-        home = said.joints("home", tree.lower, tree.upper)
+        # A flange further back than that of the YAML has the first of its joints.
+        home = said.joints("home", tree.lower, tree.upper, cut=flange != said.text("flange"))
     tree = dataclasses.replace(tree, open_position=home)
     tree = dataclasses.replace(tree, neighbours=adjacent(tree) | infer_neighbours(tree))
     return Arm(
@@ -161,8 +162,9 @@ class _ArmYaml(Reader):
             raise ArmError(self.path, f"{key} is {value:g}; it should be positive")
         return value
 
-    def joints(self, key: str, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-        values = self._numbers(self.content[key], len(lower), key)
+    def joints(self, key: str, lower: np.ndarray, upper: np.ndarray, *, cut: bool) -> np.ndarray:
+        given = self.content[key][: len(lower)] if cut and isinstance(self.content[key], list) else self.content[key]
+        values = self._numbers(given, len(lower), key)
         if (values < lower - 1e-6).any() or (values > upper + 1e-6).any():
             raise ArmError(self.path, f"{key} {values.tolist()} leaves the joints' ranges")
         return np.clip(values, lower, upper)

@@ -183,7 +183,7 @@ class MountedArm:
         closed = inverse_kinematics.ThreeParallel.of(self.arm)
         if closed:
             found = inverse_kinematics.choose_turns(self.arm, closed.solutions(targets[left]), None)
-            reached[left] = np.isfinite(found).all(axis=-1).any(axis=1)
+            reached[left] = np.isfinite(found).all(axis=2).sum(axis=1) > 0
             return reached
         follower = _Follower(self, device)
         for seed in _seeds(self.arm, 2 * START_SEEDS):
@@ -317,7 +317,7 @@ def _transform(matrix: np.ndarray) -> wp.transform:
 
 
 class _Follower:
-    """An arm on a device, whose joints stay ``inset`` from the ends of their ranges and which reaches for a bit more."""
+    """An arm on a device; its joints stay ``inset`` from the ends of their ranges, and it reaches for a bit more."""
 
     def __init__(self, mounted: MountedArm, device: str, *, inset: float = 0.0, stretch: float = 1.0) -> None:
         joints, arm = mounted.arm.tree.joints, mounted.arm
@@ -381,8 +381,8 @@ class ReachTerm:
     """Penalty of a batch of grasps for wrists that an arm does not reach; see ``warpgrasp.term.Term``.
 
     The loss is ``weight |e|²``, e being the distance, and the rotation vector times a length, by which the arm misses
-    the flange pose that the wrist needs, a little further out. The arm's joints minimise it: they follow the wrist by a few steps an
-    iteration.
+    the flange pose that the wrist needs (moved a little further out). The arm's joints minimise it: they follow the
+    wrist by a few steps an iteration.
 
     Args:
         mounted: The arm.
