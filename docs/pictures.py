@@ -31,7 +31,7 @@ def main() -> None:
     images = DOCS / "images"
     images.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        for example in sorted(EXAMPLES.glob("0*.py")):
+        for example in sorted(EXAMPLES.glob("[0-9]*.py")):
             print(f"running {example.name}")
             runpy.run_path(str(example))["main"](folder)
         for script in ("phong.py", "paper.py", "ranges.py"):

@@ -100,6 +100,16 @@ def test_table(tmp_path):
         assert (tmp_path / name).read_bytes().startswith(PNG)
 
 
+@pytest.mark.slow
+def test_obstacles(tmp_path):
+    out = run("10_obstacles.py", str(tmp_path), "2", "20")
+    assert re.search(r"alone: \d of 2 valid, \d of them clear", out)
+    valid, clear = re.findall(r"clutter: (\d) of 2 valid, (\d) of them clear", out)[0]
+    assert valid == clear
+    for name in ("alone.png", "clutter.png"):
+        assert (tmp_path / name).read_bytes().startswith(PNG)
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
 def test_example_is_short_and_documented(path):
     assert len(path.read_text().splitlines()) <= 60
