@@ -20,7 +20,7 @@ from .state import State
 MARGIN = 0.002
 """Height above the table that the loss asks for [m], so that what the rest of it presses down is not below."""
 
-WEIGHT = 1.0e5
+WEIGHT = 1.0e6
 """Of the squared lack of height of each shape [1/m²]."""
 
 GRAVITY = 2.0
