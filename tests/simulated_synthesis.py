@@ -42,15 +42,19 @@ def simulated_grasps(
         position = spread * rng.normal(size=(count, 3))
         return Pose(position, quaternion / np.linalg.norm(quaternion, axis=1, keepdims=True), joints)
 
+    # As in synthesis, the wrist stays in the squeeze, and the lift only raises it.
+    grasp, joints = pose(0.05), pose(0.0).joint_position
+    squeeze = Pose(grasp.wrist_position, grasp.wrist_quaternion, joints)
+    lift = Pose(grasp.wrist_position + np.array([0.0, 0.0, 0.1]), grasp.wrist_quaternion, joints)
     reason = REASONS[np.sort(rng.integers(0, len(REASONS), count))]
-    grasp = pose(0.05)
     return warpgrasp.Grasps(
         joint_names=hand.joint_names,
         wrist_position=grasp.wrist_position,
         wrist_quaternion=grasp.wrist_quaternion,
         joint_position=grasp.joint_position,
         pregrasp=pose(0.1),
-        squeeze=pose(0.05),
+        squeeze=squeeze,
+        lift=lift,
         valid=reason == "",
         reason=reason,
         metrics={

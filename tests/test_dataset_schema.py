@@ -13,7 +13,9 @@ import pytest
 from simulated_synthesis import simulated_grasps
 
 import warpgrasp
+from warpgrasp.arm_plan import ArmPlan
 from warpgrasp.dataset import schema
+from warpgrasp.settle import RestingPose
 
 POSES = ("wrist_position", "wrist_quaternion", "joint_position")
 
@@ -37,7 +39,7 @@ def file(grasps, tmp_path) -> Path:
 
 def test_grasps_come_back(grasps, file):
     again = schema.read_grasps(file)
-    for phase in ("pose", "pregrasp", "squeeze"):
+    for phase in ("pose", "pregrasp", "squeeze", "lift"):
         for name in POSES:
             expected = getattr(getattr(grasps, phase), name)
             np.testing.assert_allclose(getattr(getattr(again, phase), name), expected, rtol=0, atol=3e-7)
@@ -66,8 +68,8 @@ def test_what_was_read_gives_the_same_bytes(file, tmp_path):
 
 def test_every_column_is_described_and_has_the_type_that_is_said(grasps):
     table = schema.write_table(dataclasses.replace(grasps, metrics={}))
-    plain = [name for name in schema.FIELDS if not name.endswith("*")]
-    assert [name for name in table.column_names if not name.startswith(("pregrasp_", "squeeze_"))] == plain
+    plain = [name for name in schema.FIELDS if not name.endswith("*") and not name.startswith("arm_")]
+    assert [name for name in table.column_names if not name.startswith(("pregrasp_", "squeeze_", "lift_"))] == plain
     for name in plain:
         kind, _, size = schema.FIELDS[name][0].removesuffix("]").partition("[")
         found = table.schema.field(name).type
@@ -117,6 +119,63 @@ def test_tables_of_two_hands_are_not_merged():
     tables = [schema.write_table(simulated_grasps(hand, count=2, seed=0)) for hand in ("allegro", "leap")]
     with pytest.raises(warpgrasp.FileFormatError, match="not all of the same hand"):
         schema.merge_tables(tables, "merged")
+
+
+def test_columns_that_would_repeat_others_are_left_out(grasps):
+    def phase(name: str, of: warpgrasp.Grasps) -> list[str]:
+        names = schema.write_table(of).column_names
+        return [column.removeprefix(f"{name}_") for column in names if column.startswith(f"{name}_")]
+
+    everything = ["wrist_position", "wrist_quaternion_wxyz", "joint_position"]
+    assert phase("pregrasp", grasps) == everything
+    assert phase("squeeze", grasps) == ["joint_position"] and phase("lift", grasps) == ["wrist_position"]
+    moved = dataclasses.replace(grasps, squeeze=grasps.pregrasp)
+    assert phase("squeeze", moved) == everything == phase("lift", moved)
+
+
+def test_tables_of_which_one_leaves_columns_out_are_merged(grasps):
+    moved = dataclasses.replace(grasps, squeeze=grasps.pregrasp)
+    tables = [schema.write_table(part, shard=str(i)) for i, part in enumerate((grasps, moved))]
+    for order in (tables, tables[::-1]):
+        merged = schema.merge_tables(order, "merged")
+        assert merged.column_names == tables[1].column_names
+        again = list(schema.table_grasps(merged))
+        for read, part in zip(again, (grasps, moved) if order is tables else (moved, grasps), strict=True):
+            for name in ("squeeze", "lift"):
+                expected, found = getattr(part, name), getattr(read, name)
+                np.testing.assert_allclose(found.wrist_quaternion, expected.wrist_quaternion, atol=3e-7)
+                np.testing.assert_allclose(found.joint_position, expected.joint_position, atol=3e-7)
+
+
+def test_a_table_and_an_arm_come_back(grasps):
+    count = len(grasps)
+    rng = np.random.default_rng(0)
+    plan = ArmPlan(
+        joint_names=("shoulder", "elbow"),
+        joint_position=np.where(np.arange(count)[:, None, None] == 3, np.nan, rng.random((count, 3, 2))),
+        reason=np.where(np.arange(count) == 3, "out of reach", ""),
+        metrics={"arm_limit_margin": rng.random(count)},
+        arm_source="ur10e",
+        arm_hash="0" * 64,
+        base_position=rng.random(3),
+        base_quaternion=rng.random(4),
+        mount_position=rng.random(3),
+        mount_quaternion=rng.random(4),
+        world_from_object=rng.random((4, 4)),
+    )
+    resting = RestingPose(rng.random(3), rng.random(4), 0.25)
+    metrics = grasps.metrics | dict(plan.metrics)
+    placed = dataclasses.replace(grasps, table=resting, arm=plan, metrics=metrics)
+    again = next(schema.table_grasps(schema.write_table(placed, shard="one")))
+    for kept, read in ((resting, again.table), (plan, again.arm)):
+        for field in dataclasses.fields(kept):
+            expected, found = getattr(kept, field.name), getattr(read, field.name)
+            if field.name == "metrics":
+                expected, found = expected["arm_limit_margin"], found["arm_limit_margin"]
+            if isinstance(expected, np.ndarray) and expected.dtype.kind == "f":
+                np.testing.assert_allclose(found, expected, atol=1e-7)
+            else:
+                assert np.array_equal(found, expected), field.name
 
 
 def test_tactile_results_stand_in_a_side_table(grasps, file, tmp_path):

@@ -6,11 +6,10 @@ joints, the hand and how the grasps were made stand in the file's metadata. docs
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,10 @@ import pyarrow.parquet as pq
 from ..errors import FileFormatError, ShapeError
 from ..pose import Pose
 from ..result import POSE_FIELDS, Grasps
+
+if TYPE_CHECKING:
+    from ..arm_plan import ArmPlan
+    from ..settle import RestingPose
 
 SCHEMA_VERSION = 1
 """Raised when a column changes its meaning; new columns do not raise it."""
@@ -34,6 +37,18 @@ ROW_GROUP = 50_000
 
 PHASES = {"grasp": "", "pregrasp": "pregrasp_", "squeeze": "squeeze_", "lift": "lift_"}
 """Prefix of a phase's three columns; ``lift`` is there where the grasps have one."""
+
+SAME_AS = {
+    "squeeze_wrist_position": "wrist_position",
+    "squeeze_wrist_quaternion_wxyz": "wrist_quaternion_wxyz",
+    "lift_wrist_quaternion_wxyz": "squeeze_wrist_quaternion_wxyz",
+    "lift_joint_position": "squeeze_joint_position",
+}
+"""Columns that are left out where they would repeat another: the wrist stays in the squeeze, the hand in the lift."""
+
+ARM = ("joint_names", "arm_source", "arm_hash", "base_position", "base_quaternion", "mount_position",
+       "mount_quaternion", "world_from_object")  # fmt: skip
+"""What a shard's metadata keeps of an arm's plan."""
 
 POSE_COLUMNS = dict(zip(POSE_FIELDS, ("wrist_position", "wrist_quaternion_wxyz", "joint_position"), strict=True))
 
@@ -58,10 +73,12 @@ FIELDS: dict[str, tuple[str, str]] = {
     "wrist_quaternion_wxyz": ("float32[4]", "Unit quaternion **w, x, y, z**: hand base to object."),
     "joint_position": ("float32[J]", "All movable joints in the order of `joint_names` [rad or m]."),
     "pregrasp_*": ("", "The same three: backed off and opened, clear of the object."),
-    "squeeze_*": ("", "The same three: position targets that press."),
-    "lift_*": ("", "The same three, where there is a table: squeezed and raised."),
+    "squeeze_*": ("", "The same three: position targets that press. Without a wrist where it stays as at the grasp."),
+    "lift_*": ("", "The same three: squeezed and raised. Without columns that would be as in the squeeze."),
     "valid": ("bool", "Whether the grasp passed every check."),
     "reason": ("string", "The first check that it failed, empty where it is valid."),
+    "arm_joint_position": ("float32[3 n]", "Where there is an arm: its n joints at pregrasp, grasp, lift [rad or m]."),
+    "arm_reason": ("string", "Where there is an arm: why it has no plan, empty where it has."),
     "metric_*": ("float32, int64, bool or string", "What was measured; the key names unit and convention."),
 }
 """Columns of the grasp table: type and meaning."""
@@ -110,8 +127,15 @@ def write_table(
         pose = grasps.pose if phase == "grasp" else getattr(grasps, phase, None)
         if pose is not None:
             columns |= {prefix + name: _vectors(getattr(pose, field)) for field, name in POSE_COLUMNS.items()}
+    repeats = [name for name, other in SAME_AS.items() if name in columns and _same(columns[name], columns[other])]
+    columns = {name: column for name, column in columns.items() if name not in repeats}
     columns |= {"valid": pa.array(grasps.valid), "reason": _column(grasps.reason)}
     columns |= {METRIC + key: _column(value) for key, value in grasps.metrics.items() if not key.startswith(SIDE)}
+    if grasps.arm is not None:
+        columns |= {
+            "arm_joint_position": _vectors(grasps.arm.joint_position.reshape(count, -1)),
+            "arm_reason": _column(grasps.arm.reason),
+        }
     made = {
         "object": grasps.object_name,
         "object_hash": object_hash,
@@ -120,6 +144,10 @@ def write_table(
         "rows": count,
         "info": 0,
     }
+    if grasps.table is not None:
+        made["table"] = {name: _plain(value) for name, value in vars(grasps.table).items()}
+    if grasps.arm is not None:
+        made["arm"] = {name: _plain(getattr(grasps.arm, name)) for name in ARM}
     metadata = {
         "schema": SCHEMA_VERSION,
         "joint_names": list(grasps.joint_names),
@@ -328,6 +356,8 @@ def _shards(
             hand=metadata["hand"],
             object_name=str(made["object"]),
             mesh=meshes[known],
+            table=made.get("table"),
+            arm=made.get("arm"),
             info=info if made["seed"] < 0 else info | {"seed": made["seed"]},
         )
 
@@ -339,32 +369,62 @@ def _grasps(
     hand: dict[str, str],
     object_name: str,
     mesh: tuple[np.ndarray, np.ndarray],
+    table: dict[str, Any] | None,
+    arm: dict[str, Any] | None,
     info: dict[str, Any],
 ) -> Grasps:
     def pose(prefix: str) -> Pose:
-        return Pose(*(arrays[prefix + name].astype(float) for name in POSE_COLUMNS.values()))
+        return Pose(*(arrays[_kept(prefix + name, arrays)].astype(float) for name in POSE_COLUMNS.values()))
 
     grasp = pose("")
-    known = {field.name for field in dataclasses.fields(Grasps)}
-    more: dict[str, Any] = {
-        phase: pose(prefix)
-        for phase, prefix in PHASES.items()
-        if phase in known and f"{prefix}wrist_position" in arrays
-    }
-    metrics = {name.removeprefix(METRIC): value for name, value in arrays.items() if name.startswith(METRIC)}
+    found = {name.removeprefix(METRIC): value for name, value in arrays.items() if name.startswith(METRIC)}
+    metrics = {key: value.astype(float) if value.dtype.kind == "f" else value for key, value in found.items()}
     return Grasps(
         joint_names=joint_names,
         **{name: getattr(grasp, name) for name in POSE_FIELDS},
-        **more,
+        pregrasp=pose("pregrasp_"),
+        squeeze=pose("squeeze_"),
         valid=arrays["valid"],
         reason=arrays["reason"],
-        metrics={key: value.astype(float) if value.dtype.kind == "f" else value for key, value in metrics.items()},
+        metrics=metrics,
         hand_source=str(hand["source"]),
         hand_hash=str(hand["hash"]),
         object_name=object_name,
         object_vertices=mesh[0],
         object_faces=mesh[1],
         info=info,
+        lift=pose("lift_") if "lift_wrist_position" in arrays else None,
+        table=_table_pose(table) if table else None,
+        arm=_arm_plan(arm, arrays, metrics) if arm else None,
+    )
+
+
+def _kept(name: str, columns: Container[str]) -> str:
+    """The column that is there for one that may have been left out."""
+    while name not in columns and name in SAME_AS:
+        name = SAME_AS[name]
+    return name
+
+
+def _table_pose(kept: dict[str, Any]) -> RestingPose:
+    from ..settle import RestingPose
+
+    return RestingPose(np.array(kept["position"]), np.array(kept["quaternion"]), float(kept["probability"]))
+
+
+def _arm_plan(kept: dict[str, Any], arrays: Mapping[str, np.ndarray], metrics: dict[str, np.ndarray]) -> ArmPlan:
+    from ..arm_plan import ArmPlan
+
+    joints = arrays["arm_joint_position"].astype(float)
+    own: dict[str, Any] = {
+        name: np.array(value) if isinstance(value, list) else str(value) for name, value in kept.items()
+    }
+    own["joint_names"] = tuple(map(str, kept["joint_names"]))
+    return ArmPlan(
+        joint_position=joints.reshape(len(joints), 3, -1),
+        reason=arrays["arm_reason"],
+        metrics={key: value for key, value in metrics.items() if key.startswith("arm_")},
+        **{name: own[name] for name in ARM},
     )
 
 
@@ -392,6 +452,10 @@ def merge_tables(tables: list[pa.Table], path: str | Path) -> pa.Table:
         FileFormatError: They are not of the same hand or do not have the same columns.
     """
     metadata = [read_metadata(table, path) for table in tables]
+    if any(table.column_names != tables[0].column_names for table in tables):
+        # What one leaves out because it repeats another column, the others may need.
+        needed = {name for table in tables for name in table.column_names}
+        tables = [_with_columns(table, needed) for table in tables]
     first = tables[0]
     for table in tables[1:]:
         if not first.schema.equals(table.schema):
@@ -411,6 +475,32 @@ def merge_tables(tables: list[pa.Table], path: str | Path) -> pa.Table:
             shards |= {key: made | {"info": own[made["info"]]} for key, made in other["shards"].items()}
         merged = merged | {"info": list(texts.values()), "shards": shards}
     return _table({name: joined[name] for name in joined.column_names}, merged)
+
+
+def _with_columns(table: pa.Table, needed: set[str]) -> pa.Table:
+    """The table with those columns that were left out because they repeat others."""
+    names = [*table.column_names]
+    for name in SAME_AS:
+        if name in needed and name not in names:
+            place = names.index("valid")
+            column = table[_kept(name, names)]
+            names.insert(place, name)
+            table = table.add_column(place, pa.field(name, column.type, nullable=False), column)
+    poses = [
+        name for prefix in PHASES.values() for column in POSE_COLUMNS.values() if (name := prefix + column) in names
+    ]
+    first = names.index(poses[0])
+    rest = [name for name in names if name not in poses]
+    return table.select(rest[:first] + poses + rest[first:])
+
+
+def _same(column: pa.Array, other: pa.Array) -> bool:
+    return np.array_equal(column.flatten().to_numpy(), other.flatten().to_numpy(), equal_nan=True)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold."""
+    return value.tolist() if isinstance(value, np.ndarray) else list(value) if isinstance(value, tuple) else value
 
 
 def _table(columns: Mapping[str, pa.Array | pa.ChunkedArray], metadata: dict[str, Any]) -> pa.Table:
