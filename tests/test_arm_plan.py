@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 import pytest
-import torch
 import trimesh
+from reference_arm import flange_by_mujoco, flange_by_torch
 
 import warpgrasp
 from warpgrasp import arm_plan, rotation
@@ -53,38 +52,27 @@ def test_most_are_planned_and_the_others_say_why(planned):
 
 def test_the_hand_is_at_its_wrist_pose_by_pytorch_kinematics_and_mujoco(planned):
     """World, base, flange, mount and hand composed here, by matrices of SciPy."""
-    import pytorch_kinematics as pk
     from scipy.spatial.transform import Rotation
 
     there, poses, plan = planned
-    chain = pk.build_serial_chain_from_urdf(there.arm.path.read_bytes(), there.arm.flange).to(dtype=torch.float64)
 
     def pose_matrix(position: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
         matrix = np.eye(4)
-        matrix[:3, :3] = Rotation.from_quat(quaternion, scalar_first=True).as_matrix()
+        matrix[:3, :3] = Rotation.from_quat(np.roll(quaternion, -1)).as_matrix()
         matrix[:3, 3] = position
         return matrix
 
     base = pose_matrix(plan.base_position, plan.base_quaternion)
     mount = pose_matrix(plan.mount_position, plan.mount_quaternion)
-    model = mujoco.MjModel.from_xml_string(
-        there.arm.path.read_text().replace("<link", '<mujoco><compiler fusestatic="false"/></mujoco><link', 1)
-    )
-    data = mujoco.MjData(model)
+    rows = np.flatnonzero(plan.valid)
     for phase, pose in enumerate(poses):
-        for grasp in np.flatnonzero(plan.valid):
-            theta = plan.joint_position[grasp, phase]
-            wanted = plan.world_from_object @ pose_matrix(pose.wrist_position[grasp], pose.wrist_quaternion[grasp])
-            by_torch = chain.forward_kinematics(torch.from_numpy(theta)[None]).get_matrix().numpy()[0]
-            data.qpos[:] = theta
-            mujoco.mj_kinematics(model, data)
-            body = data.body(there.arm.flange)
-            by_mujoco = np.eye(4)
-            by_mujoco[:3, :3], by_mujoco[:3, 3] = body.xmat.reshape(3, 3), body.xpos
-            for flange in (by_torch, by_mujoco):
-                hand = base @ flange @ mount
-                assert np.linalg.norm(hand[:3, 3] - wanted[:3, 3]) < 1e-4
-                assert np.linalg.norm(Rotation.from_matrix(hand[:3, :3].T @ wanted[:3, :3]).as_rotvec()) < 1e-4
+        wrist = [pose_matrix(pose.wrist_position[row], pose.wrist_quaternion[row]) for row in rows]
+        wanted = plan.world_from_object @ np.stack(wrist)
+        for kinematics in (flange_by_mujoco, flange_by_torch):
+            hand = base @ kinematics(there.arm, plan.joint_position[rows, phase]) @ mount
+            turn = Rotation.from_matrix(np.swapaxes(hand[:, :3, :3], 1, 2) @ wanted[:, :3, :3]).magnitude()
+            assert np.linalg.norm(hand[:, :3, 3] - wanted[:, :3, 3], axis=1).max() < 1e-4
+            assert turn.max() < 1e-4
     assert np.nanmax(plan.metrics["arm_position_error_m"]) < 1e-5
     assert np.nanmax(plan.metrics["arm_rotation_error_rad"]) < 1e-5
 

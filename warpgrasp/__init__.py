@@ -8,17 +8,23 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .errors import ArmError as ArmError
+from .errors import ArmNotFoundError as ArmNotFoundError
 from .errors import ContactError as ContactError
 from .errors import DeviceError as DeviceError
 from .errors import FileFormatError as FileFormatError
 from .errors import HandError as HandError
 from .errors import HandNotFoundError as HandNotFoundError
 from .errors import MeshError as MeshError
+from .errors import MountError as MountError
 from .errors import OptionError as OptionError
 from .errors import ShapeError as ShapeError
 from .errors import WarpgraspError as WarpgraspError
 
 if TYPE_CHECKING:
+    from .arm import Arm as Arm
+    from .arm_file import load_arm as load_arm
+    from .arm_plan import ArmPlan as ArmPlan
     from .distance import signed_distance as signed_distance
     from .evaluation import evaluate as evaluate
     from .formats import export as export
@@ -26,9 +32,11 @@ if TYPE_CHECKING:
     from .hand_file import load_hand as load_hand
     from .mesh import ObjectMesh as ObjectMesh
     from .mesh import load_object as load_object
+    from .mount import Mount as Mount
     from .obstacles import Obstacles as Obstacles
     from .options import Recipe as Recipe
     from .pose import Pose as Pose
+    from .reach import MountedArm as MountedArm
     from .reach import mount_arm as mount_arm
     from .result import Grasps as Grasps
     from .result import load_grasps as load_grasps
@@ -41,8 +49,12 @@ __version__ = "0.1.0"
 
 # Imported on first use, so that `import warpgrasp` does not wait for Warp.
 _LAZY = {
+    "Arm": "arm",
+    "ArmPlan": "arm_plan",
     "Grasps": "result",
     "Hand": "hand",
+    "Mount": "mount",
+    "MountedArm": "reach",
     "ObjectMesh": "mesh",
     "Obstacles": "obstacles",
     "Pose": "pose",
@@ -50,6 +62,7 @@ _LAZY = {
     "diversity": "spread",
     "evaluate": "evaluation",
     "export": "formats",
+    "load_arm": "arm_file",
     "load_grasps": "result",
     "load_hand": "hand_file",
     "load_object": "mesh",

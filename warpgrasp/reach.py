@@ -212,7 +212,7 @@ class MountedArm:
         if distance > longest:
             raise MountError(
                 f"{where}: move the base (now at {_numbers(self.base_position)} m) at least "
-                f"{distance - longest:.2f} m nearer"
+                f"{np.ceil(100.0 * (distance - longest)) / 100.0:.2f} m nearer"
             )
         around = starting_poses(self.hand, obj, LOOK, distance=0.05, joint_noise=0.0, rng=np.random.default_rng(0))
         if self.table:
