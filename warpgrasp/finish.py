@@ -10,7 +10,7 @@ from .hand import Hand
 from .label import Limits, measure, reasons
 from .mesh import ObjectMesh
 from .model import HandModel, hand_model
-from .phases import extrapolate, lift, pregrasp
+from .phases import clear_squeeze, extrapolate, lift, pregrasp
 from .pose import Pose
 from .result import Grasps
 from .squeeze import squeeze
@@ -55,15 +55,21 @@ def finish(
     approach = pregrasp(check, mesh, grasp, surroundings)
     before = approach.pose
     pressed = squeeze(check, mesh, grasp) if balanced_squeeze else extrapolate(hand, grasp, before)
+    share = np.ones(len(grasp))
+    if surroundings.solid:
+        pressed, share = clear_squeeze(check, grasp, pressed, surroundings)
     raised = lift(pressed, surroundings.up)
     metrics = measure(hand, obj, grasp, mesh) | {
         "pregrasp_clearance_m": approach.clearance,
         "approach_penetration_m": np.maximum(-approach.way_clearance, 0.0),
         "loss": loss,
     }
-    if surroundings.table is not None or surroundings.obstacles is not None:
+    if surroundings.solid:
         free = [surroundings.clearance(check, pose) for pose in (grasp, pressed, raised)]
-        metrics["surroundings_clearance_m"] = np.minimum(approach.free, np.min(free, axis=0))
+        metrics |= {
+            "surroundings_clearance_m": np.minimum(approach.free, np.min(free, axis=0)),
+            "squeeze_share": share,
+        }
     reason = reasons(hand, metrics, limits or Limits())
     arm = surroundings.arm and surroundings.arm.plan(before, grasp, raised)
     if arm is not None:

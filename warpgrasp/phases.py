@@ -54,6 +54,9 @@ STEP_BACK = 0.01
 LIFT_HEIGHT = 0.1
 """How far a grasp is lifted [m]."""
 
+SQUEEZE_HALVINGS = 6
+"""How closely the largest squeeze that is clear of the surroundings is looked for."""
+
 STEPS_TO_OPEN = 8
 """Candidates after which the hand is fully open."""
 
@@ -134,13 +137,18 @@ def retreat(hand: Hand, grasp: Pose, step: int) -> Pose:
     return Pose(grasp.wrist_position - step * STEP_BACK * approach(hand, grasp), grasp.wrist_quaternion, joints)
 
 
-def between(hand: Hand, first: Pose, last: Pose, share: float) -> Pose:
-    """Poses on the way, or beyond its end: straight in position and joints, along the great arc in rotation."""
+def between(hand: Hand, first: Pose, last: Pose, share: float | np.ndarray) -> Pose:
+    """Poses on the way, or beyond its end: straight in position and joints, along the great arc in rotation.
+
+    ``share`` is 0 at the first and 1 at the last, one for all or of shape (N,).
+    """
+    shares = np.broadcast_to(share, len(first))
+    column = shares[:, None]
     position, joints = (
-        (1.0 - share) * a + share * b
+        (1.0 - column) * a + column * b
         for a, b in ((first.wrist_position, last.wrist_position), (first.joint_position, last.joint_position))
     )
-    turned = rotation.slerp(first.wrist_quaternion, last.wrist_quaternion, np.full(len(first), share))
+    turned = rotation.slerp(first.wrist_quaternion, last.wrist_quaternion, shares)
     return Pose(position, turned, hand.clamp(joints))
 
 
@@ -157,6 +165,23 @@ def _replace_rows(found: Approach, rows: np.ndarray, new: Approach, chosen: np.n
     for field, values in zip(numbers, (new.clearance, new.way_clearance, new.free), strict=True):
         field[rows] = values[chosen]
     return Approach(replace_rows(found.pose, rows, new.pose[chosen]), *numbers)
+
+
+def clear_squeeze(model: HandModel, grasp: Pose, squeeze: Pose, surroundings: Surroundings) -> tuple[Pose, np.ndarray]:
+    """Targets that stay out of the table and obstacles, and their share of the squeeze, shape (N,).
+
+    All joints of a grasp press less alike, so that forces which balance still do. Where the object stops the fingers
+    they would not get that far, but nothing says that it stops every one of them.
+    """
+    least, most = np.zeros(len(grasp)), np.ones(len(grasp))
+    share = most.copy()
+    for _ in range(SQUEEZE_HALVINGS):
+        clear = surroundings.clearance(model, between(model.hand, grasp, squeeze, share)) >= 0.0
+        least, most = np.where(clear, share, least), np.where(clear, most, share)
+        if clear.all():
+            break
+        share = np.where(least < 1.0, 0.5 * (least + most), 1.0)
+    return between(model.hand, grasp, squeeze, least), least
 
 
 def lift(squeeze: Pose, up: np.ndarray) -> Pose:

@@ -45,6 +45,11 @@ class Surroundings:
         return None if self.table is None else self.table.pushes(load)
 
     @property
+    def solid(self) -> bool:
+        """Whether there is something to run into."""
+        return self.table is not None or self.obstacles is not None
+
+    @property
     def up(self) -> np.ndarray:
         """Against gravity, in the object frame, shape (3,): the table's normal, or z where there is no table."""
         return np.array([0.0, 0.0, 1.0]) if self.table is None else self.table.normal
