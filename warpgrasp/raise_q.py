@@ -114,7 +114,7 @@ def raise_q(
     limits: Limits | None = None,
     device: str | None = None,
 ) -> Raised:
-    """Move wrists and joints a little, so that grasps need less friction.
+    """Move wrists and joints a little, so that grasps need less friction with the same normal forces.
 
     Each step goes down the gradient of V in the metric of the contacts' motions, contacts sliding on the surface; it
     counts only if V falls, contacts neither lift nor press by more than 0.3 mm, and neither the hand in the object nor
@@ -136,7 +136,7 @@ def raise_q(
     Raises:
         ShapeError: An array does not fit.
         OptionError: An option is out of range, or a link does not exist.
-        ContactError: A contact is not finite.
+        ContactError: A contact is not finite, or not near the object.
     """
     if not (steps >= 0 and motion > 0.0):
         raise OptionError(f"steps must be >= 0 and motion positive [m], got {steps} and {motion}")
@@ -370,6 +370,8 @@ def _read(hand: Hand, pose: Pose, contacts: LinkContacts) -> tuple[np.ndarray, n
         if array.shape != position.shape[:2]:
             raise ShapeError(f"contacts.{name}", f"{position.shape[:2]} like contacts.position", array.shape)
     present = ~np.isnan(position).all(axis=2)
+    for grasp, contact in np.argwhere(present & ~np.isfinite(position).all(axis=2))[:1]:
+        raise ContactError(f"contact {contact} of grasp {grasp} is not finite; NaN in all three entries is no contact")
     link = np.where(present, link, 0)
     bad = link[(link < 0) | (link >= len(hand.links))]
     if len(bad):
