@@ -17,6 +17,7 @@ from physics_grasps import closing, from_above, labelled, mirrored, panda_grip
 
 from warpgrasp import rotation
 from warpgrasp.errors import DeviceError, FileFormatError, HandError, OptionError, WarpgraspError
+from warpgrasp.film import Studio
 from warpgrasp.physics import scene, workers
 from warpgrasp.physics.object_model import OBJECT, object_shape
 from warpgrasp.physics.protocols import FC6, PROTOCOLS, find_protocol
@@ -268,6 +269,10 @@ def test_the_lift_goes_along_the_tables_normal():
     assert moved[recording.stage == "hold"].min() > 0.08
     gravity = recording.force_N[recording.stage == "hold"][-1]
     np.testing.assert_allclose(gravity, -0.981 * turned.table.normal, atol=1e-9)
+    studio = Studio(recording, 32, "cpu")
+    top = studio._table()[0].vertices() @ turned.table.normal - turned.table.offset
+    assert top.max() == pytest.approx(0.0, abs=1e-9), "the table is drawn where the object stands"
+    assert studio.camera.eye @ turned.table.normal > turned.table.offset, "and seen from above"
 
 
 @pytest.mark.parametrize(("name", "share"), [("allegro", 0.2), ("shadow", 0.4)])
