@@ -10,7 +10,8 @@ from reference_arm import flange_by_mujoco, flange_by_torch
 import warpgrasp
 from warpgrasp import arm_plan, rotation
 from warpgrasp.arm_plan import ArmPlan, arm_clearance
-from warpgrasp.errors import ShapeError
+from warpgrasp.arm_preview import preview_arm
+from warpgrasp.errors import OptionError, ShapeError
 from warpgrasp.initialize import palm_transforms
 from warpgrasp.pose import Pose
 from warpgrasp.reach import MountedArm, mount_arm
@@ -162,3 +163,23 @@ def test_what_cannot_be_reached_says_so(planned):
     assert set(there.plan(*both).reason) <= {arm_plan.REASONS[1], arm_plan.REASONS[2], arm_plan.REASONS[0]}
     with pytest.raises(ShapeError, match=r"lift\.wrist_position"):
         there.plan(poses[0], poses[1], poses[2][:1])
+
+
+def test_a_picture_of_the_phases(planned, tmp_path):
+    from PIL import Image
+
+    there, poses, plan = planned
+    box = warpgrasp.load_object(trimesh.creation.box((0.06, 0.08, 0.12)), name="box")
+    grasp = int(np.flatnonzero(plan.valid)[0])
+    row = slice(grasp, grasp + 1)
+    phases = {
+        name: (theta, pose[row])
+        for name, theta, pose in zip(arm_plan.PHASES, plan.joint_position[grasp], poses, strict=True)
+    }
+    preview_arm(there, box, phases, tmp_path / "arm.png", size=96)
+    picture = np.asarray(Image.open(tmp_path / "arm.png").convert("RGB")).astype(int)
+    assert picture.shape[1] == 3 * 96
+    orange = (picture[..., 0] - picture[..., 2] > 60).any(axis=0)
+    assert orange.reshape(3, 96).any(axis=1).all(), "the object is seen in every phase"
+    with pytest.raises(OptionError, match="no plan"):
+        preview_arm(there, box, {"grasp": (np.full(there.arm.joint_count, np.nan), poses[1][row])}, "arm.png")

@@ -101,6 +101,17 @@ def test_table(tmp_path):
 
 
 @pytest.mark.slow
+def test_arm(tmp_path):
+    out = run("09_arm.py", str(tmp_path), "4", "60")
+    planned = int(re.findall(r"(\d) of 4 grasps have a plan for shoulder_pan_joint", out)[0])
+    with np.load(tmp_path / "arm.npz") as file:
+        assert file["arm_joint_position"].shape == (4, 3, 6)
+        assert np.isfinite(file["arm_joint_position"]).all(axis=(1, 2)).sum() == planned > 0
+    assert len(re.findall(r"(pregrasp|grasp|lift): \[.*\] degrees", out)) == 3
+    assert (tmp_path / "arm.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.slow
 def test_obstacles(tmp_path):
     out = run("10_obstacles.py", str(tmp_path), "2", "20")
     assert re.search(r"alone: \d of 2 valid, \d of them clear", out)

@@ -10,7 +10,7 @@ import numpy as np
 from . import rotation
 from .arm import Arm
 from .errors import MountError
-from .hand import Frame, Hand, Joint, Link, Shape
+from .hand import Finger, Frame, Hand, Joint, Link, Shape
 
 UNIT = 1.0e-3
 """How far the length of a quaternion may be from 1."""
@@ -145,7 +145,7 @@ def robot(arm: Arm, hand: Hand, mount: Mount) -> Hand:
         joints=(*joints, *(_shifted(joint, count, base) for joint in hand.joints)),
         frames={f"{arm.name}/{name}": frame for name, frame in arm.tree.frames.items()}
         | {name: _shifted_frame(frame, count, base) for name, frame in hand.frames.items()},
-        fingers=(),
+        fingers=tuple(_shifted_finger(finger, count) for finger in hand.fingers),
         pads=(),
         actuators=(),
         palm=dataclasses.replace(
@@ -173,6 +173,11 @@ def _shifted(joint: Joint, count: int, base: np.ndarray) -> Joint:
         at = base @ rotation.matrix(position, quaternion)
         position, quaternion = at[:3, 3], rotation.quaternion_from_matrix(at[:3, :3])
     return dataclasses.replace(joint, parent=joint.parent + count, position=position, quaternion=quaternion)
+
+
+def _shifted_finger(finger: Finger, count: int) -> Finger:
+    joints, links = ([i + count for i in indices] for indices in (finger.joints, finger.links))
+    return dataclasses.replace(finger, joints=tuple(joints), links=tuple(links))
 
 
 def _shifted_frame(frame: Frame, count: int, base: np.ndarray) -> Frame:

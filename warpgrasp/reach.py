@@ -139,9 +139,10 @@ class MountedArm:
             raise MountError("world_from_object should be a rigid transform of shape (4, 4)")
         check_payload(self.arm, self.hand, self.mount)
 
-    def beside(self, world_from_object: np.ndarray) -> MountedArm:
-        """The same arm with the object elsewhere, at a pose (4, 4) in the world."""
-        return replace(self, world_from_object=np.array(world_from_object, float))
+    def beside(self, world_from_object: np.ndarray, *, table: bool | None = None) -> MountedArm:
+        """The same arm with the object elsewhere, at a pose (4, 4) in the world, and a table or not."""
+        pose = np.array(world_from_object, float)
+        return replace(self, world_from_object=pose, table=self.table if table is None else table)
 
     @cached_property
     def base_from_object(self) -> np.ndarray:
