@@ -184,5 +184,5 @@ def test_bad_input_is_refused(grasps, contacts):
     with pytest.raises(OptionError, match=r"contacts.link must be from 0 to \d+, the links of allegro, got 1\d\d"):
         raise_q(hand, obj, pose, beyond, friction_coefficient=0.5)
     far = LinkContacts(contacts.link, contacts.position + 1.0, contacts.normal_force)
-    with pytest.raises(ContactError, match=r"contact \d+ of grasp 0 is more than 0\.05 m from the object"):
+    with pytest.raises(ContactError, match=r"contact \d+ of grasp 0 is more than 0\.01 m from the object"):
         raise_q(hand, obj, pose, far, friction_coefficient=0.5)

@@ -18,7 +18,7 @@ from . import device as devices
 from . import rotation
 from .distance import DeviceMesh, evaluate_signed_distance, find_closest_faces
 from .errors import ContactError, OptionError, ShapeError
-from .evaluation import torque_length
+from .evaluation import CONTACT_REACH, torque_length
 from .geometry import measure_geometry
 from .hand import Hand
 from .label import HAND_POINTS, OBJECT_POINTS, Limits
@@ -32,7 +32,7 @@ from .wrench import as_numpy
 SPAN = 0.003
 """Normals are means over a pad of this half width, and curvatures their differences across it [m]."""
 
-REACH = 0.05
+REACH = 0.01
 """Farthest that a contact may be from the object's surface [m]."""
 
 NORMAL_PRICE = 1.0e3
@@ -88,13 +88,14 @@ class Raised:
 def rigid_contacts(model: HandModel, mesh: DeviceMesh, pose: Pose, *, force: float = FORCE) -> LinkContacts:
     """One contact for each link that presses when forces of total normal part ``force`` [N] balance on the object.
 
-    They are those that the squeeze aims at, for use where no tactile stage has found better ones.
+    They are those that the squeeze aims at, without what it wants of links that are more than 5 mm away; for use where
+    no tactile stage has found better ones.
     """
     _, balance = contact_forces(model, mesh, pose)
     arrays = balance.arrays
     normal, whole = arrays.normal.numpy().astype(float), arrays.force.numpy()[:, 0].astype(float)
     along = (normal * whole).sum(axis=2)
-    pressing = np.asarray(along > FAINT)
+    pressing = np.asarray((along > FAINT) & (arrays.distance.numpy() <= CONTACT_REACH))
     link = np.broadcast_to(np.asarray(balance.contact_link.numpy(), int), along.shape)
     position = np.where(pressing[..., None], arrays.position.numpy().astype(float), np.nan)
     return LinkContacts(link, position, force * np.where(pressing, along, 0.0))
@@ -232,6 +233,9 @@ class _Scene:
         self.present = np.asarray(np.isfinite(position).all(axis=2))
         at = self.transforms(pose)
         self.local = np.einsum("ncji,ncj->nci", at[..., :3, :3], np.nan_to_num(position) - at[..., :3, 3])
+        distance, _ = self.signed_distance(np.nan_to_num(position))
+        for grasp, contact in np.argwhere(self.present & (distance > REACH))[:1]:
+            raise ContactError(f"contact {contact} of grasp {grasp} is more than {REACH} m from the object")
         self.moves = _moved_links(hand)[:, self.link].transpose(1, 2, 0)
         self.slides = np.array([joint.kind == "prismatic" for joint in hand.joints])
 
@@ -259,11 +263,11 @@ class _Scene:
         probe = point[:, :, None] + SPAN * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])
         distance, gradient = self.signed_distance(probe.reshape(len(point), -1, 3))
         distance = np.where(self.present, distance.reshape(probe.shape[:3])[..., 0], 0.0)
-        for grasp, contact in np.argwhere(distance > REACH)[:1]:
-            raise ContactError(f"contact {contact} of grasp {grasp} is more than {REACH} m from the object")
         gradient = gradient.reshape(probe.shape)
         mean = gradient.mean(axis=2)
-        outward = mean / np.maximum(np.linalg.norm(mean, axis=2, keepdims=True), 1.0e-9)
+        # What is out of reach has no gradient; it is rejected for its distance.
+        size = np.linalg.norm(mean, axis=2, keepdims=True)
+        outward = np.where(size > 1.0e-3, mean, [1.0, 0.0, 0.0]) / np.where(size > 1.0e-3, size, 1.0)
         position = point - distance[..., None] * outward
         score = self.score_at(position, -outward)
         across = np.eye(3) - outward[..., :, None] * outward[..., None, :]
