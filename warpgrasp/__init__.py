@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .pose import Pose as Pose
     from .reach import MountedArm as MountedArm
     from .reach import mount_arm as mount_arm
+    from .rechecking import recheck as recheck
     from .result import Grasps as Grasps
     from .result import load_grasps as load_grasps
     from .settle import settle as settle
@@ -68,6 +69,7 @@ _LAZY = {
     "load_object": "mesh",
     "mount_arm": "reach",
     "settle": "settle",
+    "recheck": "rechecking",
     "signed_distance": "distance",
     "synthesize": "synthesis",
     "validate": "validation",

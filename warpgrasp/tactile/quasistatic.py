@@ -27,7 +27,7 @@ from .condense import condense
 from .material import Material, find_material
 from .options import Load, Solver
 from .pads import FingerPad, hand_pads
-from .result import AXES, TactileResults, pad_strain, verdict
+from .result import AXES, TactileResults, join, pad_strain, take, verdict
 from .sensors import biotac3d, net1d, read_net1d
 from .solver import LARGEST_STEP, Batch, PadModel, RigidContacts
 
@@ -314,6 +314,7 @@ class Quasistatic:
             contact_position=np.where(touching[..., None], closed["probe"], np.nan),
             contact_normal=np.where(touching[..., None], normal, np.nan),
             contact_force=np.where(touching[..., None], on_object, 0.0),
+            contact_link=np.where(touching, self._contact_link(batch), -1),
             contact_pad=np.where(
                 np.arange(batch.contacts) < batch.pad_contacts, np.arange(batch.contacts) // samples, -1
             ),
@@ -332,10 +333,14 @@ class Quasistatic:
             info=self._info(),
         )
 
+    def _contact_link(self, batch: Batch) -> np.ndarray:
+        """Link of each contact, shape (N, C)."""
+        pads = np.repeat([pad.link for pad in self.pads], batch.samples)
+        return np.concatenate([np.broadcast_to(pads, (batch.count, len(pads))), batch.rigid.link], axis=1)
+
     def _fingers_touching(self, batch: Batch, pressing: np.ndarray, total: np.ndarray) -> np.ndarray:
         """Fingers that press, with any of their links, with a hundredth of the grip force, shape (N,)."""
-        pads = np.repeat([pad.link for pad in self.pads], batch.samples)
-        link = np.concatenate([np.broadcast_to(pads, (batch.count, len(pads))), batch.rigid.link], axis=1)
+        link = self._contact_link(batch)
         count = np.zeros(batch.count, int)
         for finger in self.hand.fingers:
             mine = np.isin(link, finger.links)
@@ -392,23 +397,3 @@ def _unbalanced(residual: np.ndarray, held: np.ndarray) -> np.ndarray:
     closures = held.shape[1]
     free = np.where(held, 0.0, np.abs(residual[:, :closures])).max(axis=1, initial=0.0)
     return np.maximum(free, np.abs(residual[:, closures:]).max(axis=1))
-
-
-PER_GRASP = (
-    "passed", "reason", "fingers_touching", "joint_position", "closure", "finger_wrench", "taxel_force", "net_force",
-    "contact_position", "contact_normal", "contact_force", "slip_ratio", "pad_displacement", "indentation", "strain",
-    "closing_displacement", "closing_rotation", "object_position", "object_quaternion", "object_displacement",
-    "object_rotation", "residual", "carried",
-)  # fmt: skip
-"""Fields with one entry for each grasp."""
-
-
-def take(results: TactileResults, grasps: Any) -> TactileResults:
-    """The results of some grasps."""
-    return dataclasses.replace(results, **{name: getattr(results, name)[grasps] for name in PER_GRASP})
-
-
-def join(parts: list[TactileResults]) -> TactileResults:
-    """Results one after the other."""
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_GRASP}
-    return dataclasses.replace(parts[0], **columns)

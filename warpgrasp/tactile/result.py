@@ -74,6 +74,9 @@ class TactileResults:
     contact_force: np.ndarray
     """On the object, object frame [N], 0 where nothing touches, shape (N, C, 3)."""
 
+    contact_link: np.ndarray
+    """Link that touches, -1 where none does, shape (N, C)."""
+
     contact_pad: np.ndarray
     """Pad of each contact, -1 for links without one, shape (C,)."""
 
@@ -218,3 +221,23 @@ def verdict(values: dict[str, np.ndarray], load: Any, touching: np.ndarray, leas
         fail(values["object_rotation"][:, index] > load.largest_rotation, f"gravity {name}: turned too far")
     fail(values["strain"] > load.largest_strain, "strain too large for linear elasticity")
     return reason
+
+
+PER_GRASP = (
+    "passed", "reason", "fingers_touching", "joint_position", "closure", "finger_wrench", "taxel_force", "net_force",
+    "contact_position", "contact_normal", "contact_force", "contact_link", "slip_ratio", "pad_displacement",
+    "indentation", "strain", "closing_displacement", "closing_rotation", "object_position", "object_quaternion",
+    "object_displacement", "object_rotation", "residual", "carried",
+)  # fmt: skip
+"""Fields with one entry for each grasp."""
+
+
+def take(results: TactileResults, grasps: Any) -> TactileResults:
+    """The results of some grasps."""
+    return dataclasses.replace(results, **{name: getattr(results, name)[grasps] for name in PER_GRASP})
+
+
+def join(parts: list[TactileResults]) -> TactileResults:
+    """Results one after the other."""
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_GRASP}
+    return dataclasses.replace(parts[0], **columns)
