@@ -2,7 +2,7 @@
 
 import warp as wp
 
-from .kinematics import PRISMATIC, joint_motion
+from .kinematics import PRISMATIC, joint_motion  # noqa: TID251  a sibling, not the bare package
 
 wp.set_module_options({"enable_backward": False})
 
@@ -93,6 +93,7 @@ def follow(
     # State:
     wrist: wp.array[wp.transform],
     # Options:
+    raised: wp.vec3,
     length: float,
     extent: float,
     stretch: float,
@@ -122,6 +123,7 @@ def follow(
         base_from_object: Object frame in the arm's base frame.
         hand_from_flange: Flange in the hand's base frame.
         wrist: Hand base in the object frame, shape [arm].
+        raised: Added to the flange's targets, in the base frame [m].
         length: Length that angles are multiplied by [m].
         extent: Longest lever of a joint, about [m].
         stretch: Factor by which the flange's targets are moved away from the origin of the first joint.
@@ -133,7 +135,7 @@ def follow(
     row = wp.tid()
     target = base_from_object * wrist[row] * hand_from_flange
     shoulder = wp.transform_get_translation(joint_origin[0])
-    away = wp.transform_get_translation(target) - shoulder
+    away = wp.transform_get_translation(target) + raised - shoulder
     target = wp.transform(shoulder + stretch * away, wp.transform_get_rotation(target))
     joint_count = joint_kind.shape[0]
     for _ in range(steps):
@@ -200,13 +202,13 @@ def add_reach_gradient(
         length: Length that angles were multiplied by [m].
         stretch: See ``follow``.
         weight: Weight of the loss [1/m^2].
-        loss_out: weight * |e|^2, shape [grasp].
+        loss_out: weight * |e|^2 is added to it, shape [grasp].
         link_wrench_out: Gradient with respect to the links' motions, about the object frame's origin; that of link 0
             is added to, shape [grasp, link].
     """
     grasp = wp.tid()
     left = error[grasp]
-    loss_out[grasp] = weight * wp.dot(left, left)
+    loss_out[grasp] += weight * wp.dot(left, left)
     object_from_base = wp.transform_inverse(base_from_object)
     force = wp.transform_vector(object_from_base, 2.0 * weight * stretch * wp.spatial_top(left))
     torque = wp.transform_vector(object_from_base, 2.0 * weight * length * wp.spatial_bottom(left))
