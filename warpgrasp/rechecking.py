@@ -179,7 +179,7 @@ def _raised(
     """The grasps with those that raising q has made better, and the columns of the check of what they are now."""
     prefix = key(results.backend)
     contacts = link_contacts(grasps, results)
-    able = np.asarray(np.isfinite(contacts.position).all(axis=2).any(axis=1))
+    able = (contacts.normal_force > 0.0).sum(axis=1) > 0
     friction = np.where(np.isin(np.arange(contacts.link.shape[1]), [pad.link for pad in session.pads]),
                         session.material.friction, session.load.rigid_friction)  # fmt: skip
     part = LinkContacts(contacts.link[able], contacts.position[able], contacts.normal_force[able])

@@ -32,6 +32,9 @@ ARROW_COLOR = (0.86, 0.16, 0.16)
 ARROW_LENGTH = 0.05
 """Of the largest force in a picture [m]."""
 
+LIFT = 3.0e-4
+"""How far the coloured skins lie above the links [m]."""
+
 LEAST_ARROW = 0.02
 """Share of the largest force below which no arrow is drawn."""
 
@@ -46,9 +49,9 @@ def preview_tactile(
     size: int = 400,
     device: str | None = None,
 ) -> None:
-    """Draw one grasp: with the object and the net force of each link, without it and its pads coloured by pressure.
+    """Draw one grasp: as it is, the object with the net force of each link, and the hand with pressures on its pads.
 
-    Below, every loaded pad's tactile map as seen from the object: dots are taxels, the larger and darker the harder
+    Then every loaded pad's tactile map as seen from the object: dots are taxels, the larger and darker the harder
     they are pressed, lines are tangential forces.
 
     Args:
@@ -78,19 +81,19 @@ def preview_tactile(
     mesh = grasps.object.trimesh()
     target = Part(Surface(np.asarray(mesh.vertices, float), np.asarray(mesh.faces)), OBJECT_COLOR)
     hand = body.parts(pose, everything)
-    arrows = _arrows(results, index)
-    with_object = Scene([target, *hand, *arrows], device=chosen)
-    bare = Scene([*hand, *_pressure(pads, pose, results, index), *arrows], device=chosen)
+    whole = Scene([target, *hand], device=chosen)
+    pushed = Scene([target, *_arrows(results, index, 0.0)], device=chosen)
+    bare = Scene([*hand, *_pressure(pads, pose, results, index), *_arrows(results, index, 1.0)], device=chosen)
     passed = bool(results.passed[index])
     title = f"{index}: {'holds' if passed else results.reason[index]}"
     detail = f"{results.grip_force[index]:.1f} N in all, pressed in by {1e3 * results.indentation[index].max():.1f} mm"
+    camera = clearest_camera(whole)
+    view = Camera.framing(pushed.outline, camera.axes[:, 2], np.array([0.0, 0.0, 1.0]))
+    inside = bare.render(_palm_camera(grasps, pose, bare), size)
     tiles = [
-        Tile(
-            with_object.render(clearest_camera(with_object), size), title, detail, VALID_INK if passed else INVALID_INK
-        ),
-        Tile(
-            bare.render(_palm_camera(grasps, pose, bare), size), "pressure on the pads", "arrows: forces of the links"
-        ),
+        Tile(whole.render(camera, size), title, detail, VALID_INK if passed else INVALID_INK),
+        Tile(pushed.render(view, size), "net force of each link on the object"),
+        Tile(inside, "pressure on the pads", "the same forces, from the hand"),
     ]
     tiles += [
         Tile(_map(results, index, pad, size), name, _caption(results, index, pad))
@@ -108,8 +111,8 @@ def _palm_camera(grasps: Grasps, pose: np.ndarray, scene: Scene) -> Camera:
     return Camera.framing(scene.outline, normal + 0.35 * np.cross(fingers, normal), fingers)
 
 
-def _arrows(results: TactileResults, index: int) -> list[Part]:
-    """The net force of each link on the object, its head where it acts."""
+def _arrows(results: TactileResults, index: int, ahead: float) -> list[Part]:
+    """The net force of each link on the object; heads lie ``ahead`` of their length beyond where the force acts."""
     import trimesh
 
     force, link = results.contact_force[index], results.contact_link[index]
@@ -128,23 +131,27 @@ def _arrows(results: TactileResults, index: int) -> list[Part]:
             continue
         length = ARROW_LENGTH * max(share, 0.15)
         shaft = trimesh.creation.cylinder(radius=0.0012, height=0.75 * length, sections=16)
-        shaft.apply_translation([0.0, 0.0, -0.625 * length])
+        shaft.apply_translation([0.0, 0.0, -0.6 * length])
         head = trimesh.creation.cone(radius=0.0028, height=0.25 * length, sections=16)
         head.apply_translation([0.0, 0.0, -0.25 * length])
         arrow: Any = trimesh.util.concatenate([shaft, head])
         surface = Surface(np.asarray(arrow.vertices, float), np.asarray(arrow.faces))
-        parts.append(Part(surface, ARROW_COLOR, frame_along(center, net / strength)))
+        direction = net / strength
+        parts.append(Part(surface, ARROW_COLOR, frame_along(center + ahead * length * direction, direction)))
     return parts
 
 
 def _pressure(pads: list[FingerPad], pose: np.ndarray, results: TactileResults, index: int) -> list[Part]:
     """The pads' skins, taxel by taxel, a hair above the links."""
+    import trimesh
+
     press = np.linalg.norm(results.taxel_force[index], axis=2)
     largest = max(float(press.max(initial=0.0)), 1.0e-9)
     parts = []
     for number, pad in enumerate(pads):
         owner = np.linalg.norm(pad.mesh.samples[:, None] - results.taxel_position[number], axis=2).argmin(axis=1)
-        lifted = pad.mesh.vertices + np.array([0.0, 0.0, 2.0e-4])
+        normals = trimesh.Trimesh(pad.mesh.vertices, pad.mesh.faces, process=False).vertex_normals
+        lifted = pad.mesh.vertices + LIFT * np.asarray(normals)
         for taxel in range(len(results.taxel_position[number])):
             faces = pad.mesh.faces[owner == taxel]
             if len(faces):
