@@ -121,6 +121,15 @@ def test_obstacles(tmp_path):
         assert (tmp_path / name).read_bytes().startswith(PNG)
 
 
+@pytest.mark.slow
+def test_qscore(tmp_path):
+    out = run("16_qscore.py", str(tmp_path), "2", "20")
+    assert "of 2 succeed" in out
+    low, high = map(float, re.findall(r"V of the first is between ([0-9.]+) and ([0-9.]+)", out)[0])
+    assert 0.0 <= low <= high <= low + 1e-4
+    assert (tmp_path / "qscore.png").read_bytes().startswith(PNG)
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
 def test_example_is_short_and_documented(path):
     assert len(path.read_text().splitlines()) <= 60

@@ -32,7 +32,7 @@ from .wrench import as_numpy
 SPAN = 0.003
 """Normals are means over a pad of this half width, and curvatures their differences across it [m]."""
 
-REACH = 0.01
+REACH = 0.05
 """Farthest that a contact may be from the object's surface [m]."""
 
 NORMAL_PRICE = 1.0e3
@@ -60,6 +60,12 @@ class LinkContacts:
 
     normal_force: np.ndarray
     """Sizes of the normal forces [N], shape (N, C)."""
+
+    def finger_count(self, hand: Hand) -> np.ndarray:
+        """Fingers with a link that presses, what ``qscore_label`` asks for, shape (N,); the palm is none."""
+        pressing = (self.normal_force > 0.0) & np.isfinite(self.position).all(axis=2)
+        touching = [(np.isin(self.link, finger.links) & pressing).any(axis=1) for finger in hand.fingers]
+        return np.sum(touching, axis=0, initial=0) * np.ones(len(self.position), int)
 
 
 @dataclass(frozen=True, eq=False)
