@@ -1,4 +1,4 @@
-"""How fast and how exact are the analytic metrics? Epsilon against qhull, throughput, and the q-score's bounds.
+"""How fast and how exact are the analytic metrics? Epsilon against qhull, and throughput.
 
 Run ``python benchmarks/metrics.py``; it takes about two minutes on two free cores and writes
 ``benchmarks/results/metrics.md``. Contacts are random points in clusters, like fingers, on a sphere, an ellipsoid and
@@ -21,7 +21,6 @@ from scipy.spatial import ConvexHull, QhullError
 
 import warpgrasp
 from warpgrasp import metrics
-from warpgrasp.qscore import qscore
 from warpgrasp.wrench import cone_wrenches, edge_directions, edge_wrenches, read_contacts
 
 CONVENTION = {"friction_coefficient": 0.5, "torque_length": 0.06, "center": np.zeros(3)}
@@ -37,7 +36,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/metrics.md"))
     options = parser.parse_args()
     warm_up()
-    text = "\n".join([*heading(), *exactness(options.oracle), *throughput(options.grasps), *friction(options.grasps)])
+    text = "\n".join([*heading(), *exactness(options.oracle), *throughput(options.grasps)])
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(text + "\n")
     print(text)
@@ -157,25 +156,6 @@ def throughput(count: int) -> list[str]:
         print(f"{name} {seconds:.1f} s, CPU {cpu:.1f} s", flush=True)
         lines.append(f"| {name} | {len(grasps[0])} | {seconds:.2f} | {cpu:.2f} | {len(grasps[0]) / cpu:.0f} |")
     return [*lines, ""]
-
-
-def friction(count: int) -> list[str]:
-    """Time and bounds of the q-score."""
-    lines = [
-        "## q-score",
-        "",
-        "| contacts | grasps | seconds | grasps per second | largest gap of the bounds, relative to max(V, 1) |",
-        "|---|---|---|---|---|",
-    ]
-    for contacts, size in ((10, count // 5), (32, count // 10), (100, count // 50)):
-        position, normal = random_grasps(3, np.full(max(size, 2), contacts))
-        force = np.random.default_rng(4).uniform(0.2, 1.0, position.shape[:2])
-        begin = time.perf_counter()
-        score = qscore(position, normal, force, **CONVENTION)
-        seconds = time.perf_counter() - begin
-        gap = ((score.upper - score.lower) / np.maximum(score.upper, 1.0)).max()
-        lines.append(f"| {contacts} | {len(force)} | {seconds:.2f} | {len(force) / seconds:.0f} | {gap:.1e} |")
-    return lines
 
 
 if __name__ == "__main__":
