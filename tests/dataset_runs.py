@@ -77,14 +77,15 @@ def children(pid: int) -> list[int]:
 class Reader(threading.Thread):
     """Reads everything that appears in a dataset, over and over, as somebody would who trains on it meanwhile."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *, pause: float = 0.01) -> None:
         super().__init__(daemon=True)
+        self.pause = pause
         self.out, self.stopped = out, threading.Event()
         self.reads, self.errors = 0, []
 
     def run(self) -> None:
         """Read until it is stopped."""
-        while not self.stopped.wait(0.01):
+        while not self.stopped.wait(self.pause):
             self.read_all()
 
     def read_all(self) -> None:

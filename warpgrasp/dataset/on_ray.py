@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,8 @@ def run_ray(job: Job, shards: Iterable[Shard], resources: Resources) -> Iterator
     """Make shards by actors: one for each GPU of the cluster, or for each core where there is none.
 
     The cluster that runs is used (``RAY_ADDRESS``, or one that was started on this machine), else one is started here.
-    An actor that dies with its node comes back on another, and its shards are made again. The folder must be the same
-    on all nodes, and warpgrasp installed there.
+    An actor that dies, with its node or without, is replaced wherever there is room, and its shards are made again.
+    The folder must be the same on all nodes, and warpgrasp installed there.
 
     Raises:
         OptionError: Ray is not installed.
@@ -48,36 +48,49 @@ def _run(ray: Any, job: Job, shards: Iterable[Shard], resources: Resources) -> I
     count = resources.workers or gpus or max(1, int(ray.cluster_resources().get("CPU", 1)))
     job = replace(job, device=job.device or ("cuda:0" if gpus else "cpu"))
     needs = {"num_gpus": 1} if gpus else {"num_cpus": 1}
-    remote = ray.remote(max_restarts=-1, max_task_retries=ATTEMPTS - 1, **needs)(_Actor)
-    actors = [_Slot(remote, job, rank, count) for rank in range(count)]
-    pending, flying = deque(shards), {}
+    remote = ray.remote(**needs)(_Actor)
+    slots = [_Slot(remote, job, rank, count) for rank in range(count)]
+    pending, tried = deque(shards), Counter()
+    flying: dict[Any, tuple[_Slot, Any, Shard]] = {}
     try:
         while pending or flying:
-            for slot in actors:
+            for slot in slots:
                 if slot.made >= resources.recycle and not slot.flying:
                     slot.replace(ray)
                 while pending and slot.flying < WINDOW and slot.made + slot.flying < resources.recycle:
                     shard = pending.popleft()
-                    flying[slot.actor.make.remote(shard)] = (slot, shard)
+                    flying[slot.actor.make.remote(shard)] = (slot, slot.actor, shard)
                     slot.flying += 1
             for answer in ray.wait(list(flying))[0]:
-                slot, shard = flying.pop(answer)
-                slot.flying -= 1
-                slot.made += 1
-                yield _outcome(ray, answer, shard)
+                slot, actor, shard = flying.pop(answer)
+                outcome = _outcome(ray, answer)
+                if slot.actor is actor:
+                    slot.flying -= 1
+                    slot.made += 1
+                if outcome is not None:
+                    yield outcome
+                    continue
+                # The actor or its node is gone: of its shards, the one that it was at may be the cause.
+                if slot.actor is actor:
+                    slot.replace(ray)
+                    tried[shard.key] += 1
+                if tried[shard.key] < ATTEMPTS:
+                    pending.appendleft(shard)
+                else:
+                    yield Outcome(key=shard.key, error=f"its worker died {ATTEMPTS} times")
     finally:
-        for slot in actors:
+        for slot in slots:
             ray.kill(slot.actor)
 
 
-def _outcome(ray: Any, answer: Any, shard: Shard) -> Outcome:
+def _outcome(ray: Any, answer: Any) -> Outcome | None:
+    """What became of a shard; ``None`` where its actor is gone."""
     try:
         return ray.get(answer)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
-    except ray.exceptions.RayError as error:
-        reason = " ".join(str(error).split())[:200]
-        return Outcome(key=shard.key, error=f"its worker died {ATTEMPTS} times ({type(error).__name__}: {reason})")
+    except ray.exceptions.RayError:
+        return None
 
 
 class _Actor:
@@ -108,5 +121,5 @@ class _Slot:
     def replace(self, ray: Any) -> None:
         """Put a fresh actor in its place."""
         ray.kill(self.actor)
-        self.made = 0
+        self.made = self.flying = 0
         self.__post_init__()

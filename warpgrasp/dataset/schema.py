@@ -495,7 +495,7 @@ def _with_columns(table: pa.Table, needed: set[str]) -> pa.Table:
 
 
 def _same(column: pa.Array, other: pa.Array) -> bool:
-    return np.array_equal(column.flatten().to_numpy(), other.flatten().to_numpy(), equal_nan=True)
+    return np.array_equal(*(each.flatten().to_numpy().view(np.uint32) for each in (column, other)))
 
 
 def _plain(value: Any) -> Any:
@@ -533,7 +533,7 @@ def _column(values: np.ndarray) -> pa.Array:
         case "b":
             return pa.array(values)
         case _:
-            return pa.array(values.astype(str), pa.string())
+            return pa.array(values if values.dtype.kind == "U" else values.astype(str), pa.string())
 
 
 def _array(column: pa.ChunkedArray) -> np.ndarray:
