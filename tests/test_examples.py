@@ -130,6 +130,16 @@ def test_qscore(tmp_path):
     assert (tmp_path / "qscore.png").read_bytes().startswith(PNG)
 
 
+@pytest.mark.slow
+def test_generate(tmp_path):
+    out = run("12_generate.py", str(tmp_path), "2", "8")
+    assert "6 shards made, 0 were there; 12 grasps" in out
+    assert "tested on" in out
+    assert len(list((tmp_path / "dataset" / "grasps").rglob("*.parquet"))) == 6
+    assert (tmp_path / "dataset.png").read_bytes().startswith(PNG)
+    assert "0 shards made, 6 were there" in run("12_generate.py", str(tmp_path), "2", "8")
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
 def test_example_is_short_and_documented(path):
     assert len(path.read_text().splitlines()) <= 60
