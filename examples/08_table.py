@@ -14,7 +14,7 @@ from mug import mug
 import warpgrasp
 from warpgrasp.finish import check_model
 from warpgrasp.preview import preview, preview_resting
-from warpgrasp.settle import settle
+from warpgrasp.resting import settle
 from warpgrasp.table import Table
 
 

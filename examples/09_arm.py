@@ -15,7 +15,7 @@ from mug import mug
 import warpgrasp
 from warpgrasp.arm_plan import PHASES
 from warpgrasp.arm_preview import preview_arm
-from warpgrasp.settle import settle
+from warpgrasp.resting import settle
 
 
 def main(folder: str = "out", count: str = "16", iterations: str = "") -> None:

@@ -15,7 +15,7 @@ from simulated_synthesis import simulated_grasps
 import warpgrasp
 from warpgrasp.arm_plan import ArmPlan
 from warpgrasp.dataset import schema
-from warpgrasp.settle import RestingPose
+from warpgrasp.resting import RestingPose
 
 POSES = ("wrist_position", "wrist_quaternion", "joint_position")
 

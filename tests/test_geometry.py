@@ -27,6 +27,7 @@ from warpgrasp.hand import Finger, Hand, Link, Palm, Shape
 from warpgrasp.kernels import geometry as kernels
 from warpgrasp.mesh import ObjectMesh, load_object
 from warpgrasp.pose import Pose
+from warpgrasp.self_collision import self_penetration
 from warpgrasp.volume import intersection_volume
 
 UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0])
@@ -342,7 +343,8 @@ def test_a_corner_is_deep_in_the_hand_where_the_hand_is_not_in_it(device):
     assert found.hand_in_object_depth[0] <= 0.001 + 1e-6
 
 
-def test_self_penetration_matches_numpy(rng, device):
+def test_self_penetration_is_at_least_that_of_points(rng, device):
+    """To part two shapes takes at least the depth of any point of one in the other."""
     hand, pose = scattered(rng, 3)
     obj = round_object(0.02, 2)
     found = measure_geometry(hand, obj, pose, hand_points=600, device=device)
@@ -353,7 +355,8 @@ def test_self_penetration_matches_numpy(rng, device):
         links = np.asarray(placed_links(hand, pose, grasp))
         points = np.einsum("nij,nj->ni", links[owner][:, :3, :3], local) + links[owner][:, :3, 3]
         deepest = min(reference_grasp.link_distance(hand, links, p, o) for p, o in zip(points, owner, strict=True))
-        assert found.self_penetration_depth[grasp] == pytest.approx(-deepest, abs=1e-6)
+        assert -deepest - 1e-6 <= found.self_penetration_depth[grasp] < 0.05
+    np.testing.assert_array_equal(found.self_penetration_depth, self_penetration(hand, pose.joint_position))
 
 
 # Links

@@ -23,6 +23,7 @@ GOOD = {
     "wrench_residual_mu02": 0.0,
     "pregrasp_clearance_m": 0.01,
     "approach_penetration_m": 0.001,
+    "pregrasp_self_penetration_depth_m": 0.0,
 }
 
 
@@ -102,6 +103,7 @@ def test_zero_residual_means_that_a_linear_program_is_feasible(rng):
         ({"wrench_residual_mu02": 0.2}, "not balanced"),
         ({"pregrasp_clearance_m": 0.001}, "pregrasp not clear"),
         ({"approach_penetration_m": 0.003}, "way not clear"),
+        ({"pregrasp_self_penetration_depth_m": 0.001}, "pregrasp not clear"),
         ({"surroundings_clearance_m": 1.0e-4}, ""),
         ({"surroundings_clearance_m": -1.0e-5}, "hits table or obstacle"),
         ({"surroundings_clearance_m": np.nan}, "hits table or obstacle"),

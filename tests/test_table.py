@@ -18,7 +18,7 @@ from warpgrasp.physics.engine import mujoco
 from warpgrasp.physics.hand_model import PREFIX, ROOT, add_hand
 from warpgrasp.physics.protocols import FC6
 from warpgrasp.pose import Pose
-from warpgrasp.settle import RestingPose, settle
+from warpgrasp.resting import RestingPose, settle
 from warpgrasp.state import allocate
 from warpgrasp.surface import SurfacePoints
 from warpgrasp.table import MARGIN, WEIGHT, Table

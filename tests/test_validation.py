@@ -24,8 +24,8 @@ from warpgrasp.physics.protocols import FC6, PROTOCOLS, find_protocol
 from warpgrasp.physics.record import run_trial
 from warpgrasp.physics.workers import Job, judge
 from warpgrasp.pose import Pose
+from warpgrasp.resting import settle
 from warpgrasp.result import Grasps
-from warpgrasp.settle import settle
 from warpgrasp.validation import prepare, validate
 
 SPHERE = trimesh.creation.icosphere(3, 0.035)

@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from .reach import MountedArm as MountedArm
     from .reach import mount_arm as mount_arm
     from .rechecking import recheck as recheck
+    from .resting import RestingPose as RestingPose
+    from .resting import settle as settle
     from .result import Grasps as Grasps
     from .result import load_grasps as load_grasps
-    from .settle import settle as settle
     from .spread import diversity as diversity
     from .synthesis import synthesize as synthesize
     from .validation import validate as validate
@@ -60,6 +61,7 @@ _LAZY = {
     "Obstacles": "obstacles",
     "Pose": "pose",
     "Recipe": "options",
+    "RestingPose": "resting",
     "diversity": "spread",
     "evaluate": "evaluation",
     "export": "formats",
@@ -68,7 +70,7 @@ _LAZY = {
     "load_hand": "hand_file",
     "load_object": "mesh",
     "mount_arm": "reach",
-    "settle": "settle",
+    "settle": "resting",
     "recheck": "rechecking",
     "signed_distance": "distance",
     "synthesize": "synthesis",

@@ -20,6 +20,7 @@ from .kernels import geometry as kernels
 from .kernels import kinematics
 from .mesh import ObjectMesh
 from .pose import Pose
+from .self_collision import self_penetration
 from .surface import SurfacePoints, farthest_points, surface_points
 
 THRESHOLDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.007, 0.010)
@@ -58,7 +59,8 @@ class Geometry:
     """Depth of the object's deepest point inside a link's shape [m], 0 where none is, shape (N,)."""
 
     self_penetration_depth: np.ndarray
-    """Deepest point of a link in another that is no neighbour [m], shape (N,)."""
+    """Depth of a link in another that is no neighbour, see :func:`warpgrasp.self_collision.deepest_links` [m], shape
+    (N,)."""
 
     contact_distance: np.ndarray
     """Signed distance of each link's nearest point to the object, inf beyond reach [m], shape (N, L)."""
@@ -220,7 +222,6 @@ class _Skin(HandSolid):
         self.area = wp.array(points.area.astype(np.float32), dtype=float, device=device)
         self.link_begin = wp.array(begin, dtype=int, device=device)
         _put_onto_shapes(self.shapes, self.point_link, self.point_local)
-        self.clusters = cluster_points(self.point_local.numpy(), points.link, device)
 
 
 def _put_onto_shapes(shapes: collision.CollisionShapes, point_link: wp.array, point_local: wp.array) -> None:
@@ -280,7 +281,7 @@ def _measure_batch(
         contact_area_inside_counted=inside_counted,
         hand_in_object_depth=_depth(distance),
         object_in_hand_depth=_depth(_link_distance(skin, links, probes, no_link)),
-        self_penetration_depth=_depth(_link_distance(skin, links, points, skin.clusters)),
+        self_penetration_depth=self_penetration(skin.hand, pose.joint_position),
         contact_distance=contact_distance,
         contact_position=position,
         contact_normal=normal,

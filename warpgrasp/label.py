@@ -31,8 +31,8 @@ class Limits:
     penetration_depth: float = 0.001
     """Hand in object or object in hand [m]."""
 
-    self_penetration_depth: float = 0.001
-    """Link in link, neighbours left out [m]."""
+    self_penetration_depth: float = 0.0005
+    """Link in link at the grasp and at the pregrasp, neighbours left out [m]."""
 
     links_in_contact: int = 3
     """At least that many links within 2 mm of the surface, or all fingers where there are fewer."""
@@ -55,7 +55,7 @@ def measure(hand: Hand, obj: ObjectMesh, pose: Pose, mesh: DeviceMesh) -> dict[s
 
     Keys of the result:
         penetration_depth_m: Deepest point, of the hand in the object or of the object in the hand.
-        self_penetration_depth_m: Deepest point of a link in another that is no neighbour.
+        self_penetration_depth_m: Depth of a link in another that is no neighbour.
         links_in_contact_2mm: Links whose nearest point is within 2 mm of the surface or inside.
         wrench_residual_mu02: See :func:`wrench_residual`; up to ``CONTACTS_PER_LINK`` contacts on each link.
     """
@@ -142,13 +142,14 @@ def _residual(wrenches: np.ndarray, load: float) -> float:
 def reasons(hand: Hand, metrics: dict[str, np.ndarray], limits: Limits) -> np.ndarray:
     """Why each grasp is not valid, "" where it is, str of shape (N,)."""
     needed = min(limits.links_in_contact, max(len(hand.fingers), 2))
+    pregrasp = metrics["pregrasp_self_penetration_depth_m"] > limits.self_penetration_depth
     failures = {
         "not finite": ~np.isfinite(metrics["loss"]),
         "penetration": metrics["penetration_depth_m"] > limits.penetration_depth,
         "self-penetration": metrics["self_penetration_depth_m"] > limits.self_penetration_depth,
         "too few links in contact": metrics["links_in_contact_2mm"] < needed,
         "not balanced": metrics["wrench_residual_mu02"] > limits.wrench_residual,
-        "pregrasp not clear": metrics["pregrasp_clearance_m"] < limits.pregrasp_clearance,
+        "pregrasp not clear": pregrasp | (metrics["pregrasp_clearance_m"] < limits.pregrasp_clearance),
         "way not clear": metrics["approach_penetration_m"] > limits.approach_penetration,
     }
     if "surroundings_clearance_m" in metrics:

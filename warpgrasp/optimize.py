@@ -29,6 +29,7 @@ from .model import HandModel
 from .options import Stage
 from .pose import Pose
 from .proximity import find_proximity
+from .self_collision import SelfCollision
 from .stability import Stability
 from .state import allocate
 from .surroundings import NOTHING, Surroundings
@@ -107,6 +108,9 @@ class Descent:
             else None
         )
         self.terms = surroundings.terms(model, start)
+        if stage.pair_weight:
+            pairs = SelfCollision(model, len(start), weight=stage.pair_weight, margin=stage.pair_margin)
+            self.terms.append(pairs)
         self.graphs: dict[bool, wp.Graph] = {}
 
     def __len__(self) -> int:

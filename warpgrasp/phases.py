@@ -16,6 +16,7 @@ from .model import HandModel, hand_model
 from .options import Stage
 from .pose import Pose
 from .proximity import clearance
+from .self_collision import self_penetration
 from .surface import grasping_links, surface_points
 from .surroundings import NOTHING, Surroundings
 
@@ -28,6 +29,7 @@ LIFT_OFF = Stage(
     margin=0.013,
     penetration_weight=1.0e4,
     self_weight=1.0e4,
+    pair_weight=1.0e5,
 )
 """Push every point a little further than the clearance; neighbouring points keep the skin between them clear too."""
 
@@ -81,10 +83,10 @@ class Approach:
 def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose, surroundings: Surroundings = NOTHING) -> Approach:
     """A pose near each grasp that is clear of the object and its surroundings.
 
-    The best of several candidates for each grasp: what is short of the clearance counts against one, and how deep the
+    The best of several candidates for each grasp: what is short of the clearance counts against one, how deep the
     straight way between the two poses leads through the object, beyond the depth of the grasp itself, or through the
-    surroundings. Fingers that touch on the way push the object off; those that come from afar arrive one after the
-    other.
+    surroundings, and how deep one link is in another at its end. Fingers that touch on the way push the object off;
+    those that come from afar arrive one after the other.
     """
     hand = model.hand
     skin = surface_points(hand, LIFT_OFF_POINTS, links=grasping_links(hand), device=mesh.device)
@@ -106,6 +108,7 @@ def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose, surroundings: Surr
             )
             short = np.maximum(PREGRASP_CLEARANCE - new.clearance, 0.0)
             short += np.maximum(unavoidable[rows] - new.way_clearance, 0.0) + np.maximum(-new.free, 0.0)
+            short += self_penetration(hand, pose.joint_position)
             better = short < shortfall[rows] - 1e-6
             found = _replace_rows(found, rows[better], new, better)
             shortfall[rows] = np.minimum(short, shortfall[rows])

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .hand import Finger, Hand, Shape
     from .mesh import ObjectMesh
     from .obstacles import Obstacles
+    from .resting import RestingPose
     from .result import Grasps
-    from .settle import RestingPose
 
 Color = tuple[float, float, float]
 
@@ -147,7 +147,7 @@ def preview_resting(
 
     Args:
         obj: The object.
-        poses: As :func:`warpgrasp.settle.settle` returns them.
+        poses: As :func:`warpgrasp.settle` returns them.
         path: PNG file to write.
         count: Largest number of poses to draw.
         size: Side of each picture in pixels.

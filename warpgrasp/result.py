@@ -21,7 +21,7 @@ from .pose import Pose
 
 if TYPE_CHECKING:
     from .arm_plan import ArmPlan
-    from .settle import RestingPose
+    from .resting import RestingPose
 
 FORMAT = "warpgrasp grasps, version 1"
 MAX_BYTES = 4 * 1024**3
@@ -270,7 +270,7 @@ def _from_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Grasps:
 
 
 def _table(arrays: Mapping[str, np.ndarray]) -> RestingPose:
-    from .settle import RestingPose
+    from .resting import RestingPose
 
     return RestingPose(arrays["table_position"], arrays["table_quaternion"], float(arrays["table_probability"]))
 

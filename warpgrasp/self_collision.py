@@ -56,10 +56,12 @@ def deepest_links(hand: Hand, joint_position: np.ndarray) -> tuple[np.ndarray, n
     joints = np.asarray(joint_position, float)
     if joints.ndim != 2 or joints.shape[1] != hand.joint_count:
         raise ShapeError("joint_position", f"(N, {hand.joint_count})", joints.shape)
-    scene = _scene(_Key(hand, hand.hash))
     finite = np.isfinite(joints).all(axis=1)
     depth = np.where(finite, 0.0, np.nan)
     links = np.full((len(joints), 2), -1)
+    if not hand.joints:
+        return depth, links
+    scene = _scene(_Key(hand, hand.hash))
     mj, data = mujoco(), mujoco().MjData(scene.model)
     for row in np.flatnonzero(finite):
         data.qpos[scene.joints] = joints[row]

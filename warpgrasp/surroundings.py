@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .table import Table
 
 
+HIDDEN = 1.0e-3
+"""Depth up to which an edge of the hand across an edge of an obstacle may go unseen [m]."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Surroundings:
     """All of it in the object's frame; what is not there is ``None``."""
@@ -34,11 +38,16 @@ class Surroundings:
         return [around.term(model, start) for around in (self.table, self.obstacles, self.arm) if around is not None]
 
     def clearance(self, model: HandModel, pose: Pose) -> np.ndarray:
-        """Least signed distance of any link to the table and the obstacles [m], infinite without them, shape (N,)."""
-        around = [self.table, self.obstacles]
-        return np.min(
-            [np.full(len(pose), np.inf), *(a.clearance(model, pose) for a in around if a is not None)], axis=0
-        )
+        """Least signed distance of any link to the table and the obstacles [m], infinite without them, shape (N,).
+
+        What may be hidden between an obstacle's points is taken off.
+        """
+        distance = np.full(len(pose), np.inf)
+        if self.obstacles is not None:
+            distance = self.obstacles.clearance(model, pose) - HIDDEN
+        if self.table is not None:
+            distance = np.minimum(distance, self.table.clearance(model, pose))
+        return distance
 
     def pushes(self, load: float) -> np.ndarray | None:
         """What the balance of forces should resist: see ``Table.pushes``; ``None``: from all sides alike."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .obstacles import Obstacles
     from .reach import MountedArm
-    from .settle import RestingPose
+    from .resting import RestingPose
 
 START_CANDIDATES = 8
 """Starting poses that each start is chosen from where there are surroundings."""
@@ -140,7 +140,7 @@ def _surroundings(
     if not table and not obstacles and arm is None:
         return NOTHING
     from .obstacles import Obstacles
-    from .settle import settle
+    from .resting import settle
     from .table import Table
 
     resting = settle(obj)[0] if table is True else table or None

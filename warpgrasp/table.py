@@ -14,7 +14,7 @@ from .hand import Hand
 from .kernels import table as kernels
 from .model import HandModel
 from .pose import Pose
-from .settle import RestingPose
+from .resting import RestingPose
 from .state import State
 
 MARGIN = 0.002

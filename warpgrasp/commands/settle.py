@@ -10,7 +10,7 @@ from .arguments import check_output, natural_number, positive_integer, positive_
 from .output import print_json, print_table, short, start_warp
 
 if TYPE_CHECKING:
-    from ..settle import RestingPose
+    from ..resting import RestingPose
 
 HELP = "how an object comes to rest on a table"
 DESCRIPTION = "Let a mesh fall on a table many times, and list the poses that it comes to rest in."
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
     """``warpgrasp settle``."""
     check_output(options.preview, ".png")
     from ..mesh import load_object
-    from ..settle import settle
+    from ..resting import settle
 
     obj = load_object(options.mesh, scale=options.scale)
     poses = settle(obj, drops=options.drops, seed=options.seed)

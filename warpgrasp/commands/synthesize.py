@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ..hand import Hand
     from ..mesh import ObjectMesh
     from ..reach import MountedArm
+    from ..resting import RestingPose
     from ..result import Grasps
-    from ..settle import RestingPose
 
 HELP = "find grasps of a mesh"
 DESCRIPTION = "Find grasps of a mesh."
@@ -149,7 +149,7 @@ def resting_pose(number: int | None, mesh: ObjectMesh) -> RestingPose | None:
     """The resting pose of ``--table``."""
     if number is None:
         return None
-    from ..settle import settle
+    from ..resting import settle
 
     poses = settle(mesh)
     if number >= len(poses):

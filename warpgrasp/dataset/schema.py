@@ -21,7 +21,7 @@ from ..result import POSE_FIELDS, Grasps
 
 if TYPE_CHECKING:
     from ..arm_plan import ArmPlan
-    from ..settle import RestingPose
+    from ..resting import RestingPose
 
 SCHEMA_VERSION = 1
 """Raised when a column changes its meaning; new columns do not raise it."""
@@ -407,7 +407,7 @@ def _kept(name: str, columns: Container[str]) -> str:
 
 
 def _table_pose(kept: dict[str, Any]) -> RestingPose:
-    from ..settle import RestingPose
+    from ..resting import RestingPose
 
     return RestingPose(np.array(kept["position"]), np.array(kept["quaternion"]), float(kept["probability"]))
 

@@ -18,7 +18,7 @@ from .object_model import OBJECT, ObjectShape, add_object
 from .protocols import LEVER, Protocol
 
 if TYPE_CHECKING:
-    from ..settle import RestingPose
+    from ..resting import RestingPose
 
 TARGET = "hand target"
 """Mocap body that the hand's root is welded to."""

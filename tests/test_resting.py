@@ -10,11 +10,11 @@ import trimesh
 from PIL import Image
 
 import warpgrasp
-import warpgrasp.settle as module
+import warpgrasp.resting as module
 from warpgrasp import rotation
 from warpgrasp.cli import main
 from warpgrasp.errors import MeshError, OptionError
-from warpgrasp.settle import settle
+from warpgrasp.resting import settle
 
 DROPS = 512
 QUASI_STATIC = 20.0
