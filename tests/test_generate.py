@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from dataset_runs import Reader, content, run_and_kill, simulate, start, write_config
 from simulated_synthesis import simulated_grasps
 
@@ -315,3 +316,45 @@ def test_the_slurm_script_makes_the_dataset(tmp_path, config, capsys):
         f"exec warpgrasp generate {config} --out {out} --quiet --device cpu "
         '--part "${SLURM_ARRAY_TASK_ID}/${SLURM_ARRAY_TASK_COUNT}"'
     )
+
+
+@pytest.mark.slow
+def test_real_synthesis_gives_the_same_bytes_on_one_core_and_on_all(tmp_path):
+    config = write_config(tmp_path, boxes=1, hands="barrett", count=4, shard_size=2, iterations=60, contacts=True)
+    for name, workers in (("one", {"workers": 1}), ("here", {})):
+        report = simulate(config, tmp_path / name, maker=plan.SYNTHESIZE, **workers)
+        assert (report.made, report.rows) == (2, 4)
+    assert content(tmp_path / "one") == content(tmp_path / "here")
+    assert dataset.verify(tmp_path / "one", deep=True) == []
+
+    grasps = next(dataset.open_store(tmp_path / "one").grasps())
+    assert "seconds" not in grasps.info and grasps.info["device"] == "cpu"
+    direct = warpgrasp.synthesize("barrett", grasps.object, count=2, seed=grasps.info["seed"], iterations=60)
+    np.testing.assert_allclose(grasps.wrist_position, direct.wrist_position, atol=1e-6)
+    np.testing.assert_allclose(grasps.lift.joint_position, direct.lift.joint_position, atol=1e-6)
+
+    # Contacts lie on the box, and their normals point into it.
+    part = next(dataset.open_store(tmp_path / "one").parts())
+    table = dataset.read_table(tmp_path / "one" / "contacts" / "barrett" / f"{part.name}.parquet")
+    position, normal = (np.array(table[name].to_pylist()) for name in ("position", "normal"))
+    assert len(position) > 0 and set(table["link"].to_pylist()) <= set(grasps.hand.link_names)
+    assert (np.abs(np.array(table["distance_m"])) <= 0.005).all()
+    assert np.abs(trimesh.proximity.signed_distance(grasps.object.trimesh(), position)).max() < 1e-5
+    np.testing.assert_allclose(np.linalg.norm(normal, axis=1), 1.0, atol=1e-5)
+    assert grasps.object.trimesh().contains(position + 1e-3 * normal).all()
+
+
+def test_kernels_are_compiled_by_one_process_of_a_node_at_a_time(tmp_path):
+    script = (
+        "import time, sys, warp as wp; from warpgrasp.dataset import make;"
+        "log = open(sys.argv[1], 'a', buffering=1);"
+        "wp.load_module = lambda *_, **__: (log.write('begin\\n'), time.sleep(0.3), log.write('end\\n'));"
+        "wp.config.log_level = wp.LOG_WARNING;"
+        "make.compile_kernels('cpu')"
+    )
+    environment = os.environ | {"WARP_CACHE_PATH": str(tmp_path / "cache")}
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", script, str(log)]
+    processes = [subprocess.Popen(command, env=environment) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert log.read_text().split() == 3 * ["begin", "end"]
