@@ -50,7 +50,7 @@ def main(folder: str = "out", count: str = "16", iterations: str = "") -> None:
         offset = 0.2 if hand == "barrett" else -0.2
         axes.bar([x + offset for x in range(len(share))], list(share.values()), 0.4, label=hand, color=color)
         axes.set_xticks(range(len(share)), list(share))
-    axes.legend(frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     figure.savefig(Path(folder) / "dataset.png", dpi=120)
 
 
