@@ -273,10 +273,10 @@ def main() -> None:
     if unknown := set(chosen) - set(SECTIONS):
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     for name in chosen:
-        known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         begin = time.perf_counter()
         with scratch() as folder:
             result = SECTIONS[name](folder)
+        known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         known[name] = {"load": os.getloadavg()[0], "wall": round(time.perf_counter() - begin, 1), "result": result}
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
         print(json.dumps({name: result}, indent=1), flush=True)
