@@ -180,12 +180,12 @@ def test_a_table_and_an_arm_come_back(grasps):
 
 def test_tactile_results_stand_in_a_side_table(grasps, file, tmp_path):
     force = np.arange(17.0)
-    felt = dataclasses.replace(grasps, metrics=grasps.metrics | {"tactile_force_N": force})
+    felt = dataclasses.replace(grasps, metrics=grasps.metrics | {"qscore_tactile": force})
     assert schema.write_table(felt).column_names == schema.write_table(grasps).column_names
     side = tmp_path / "tactile" / "shadow" / "one.parquet"
     side.parent.mkdir(parents=True)
     schema.write_parquet(schema.side_table(felt, shard="one"), side)
-    np.testing.assert_array_equal(schema.read_grasps(file).metrics["tactile_force_N"], force)
+    np.testing.assert_array_equal(schema.read_grasps(file).metrics["qscore_tactile"], force)
     schema.write_parquet(schema.side_table(felt[::-1], shard="two"), side)
     with pytest.raises(warpgrasp.FileFormatError, match="not of the same grasps"):
         schema.read_grasps(file)

@@ -344,6 +344,21 @@ def test_real_synthesis_gives_the_same_bytes_on_one_core_and_on_all(tmp_path):
     assert grasps.object.trimesh().contains(position + 1e-3 * normal).all()
 
 
+@pytest.mark.slow
+def test_a_table_physics_and_the_tactile_stage_are_kept(tmp_path):
+    keys = {"table": True, "validate": "lift", "recheck": True, "contacts": True, "iterations": 60}
+    config = write_config(tmp_path, boxes=1, hands="barrett", count=2, **keys)
+    report = simulate(config, tmp_path / "made", maker=plan.SYNTHESIZE)
+    assert (report.made, report.failures) == (1, {})
+    assert dataset.verify(tmp_path / "made", deep=True) == []
+    grasps = next(dataset.open_store(tmp_path / "made").grasps())
+    assert grasps.table is not None and grasps.lift is not None
+    assert {"success_lift", "success_tactile", "qscore_tactile"} <= set(grasps.metrics)
+    assert set(grasps.info["recheck"]) == {"tactile"} and set(grasps.info["physics"]) == {"lift"}
+    main_table = dataset.read_table(next((tmp_path / "made" / "grasps").rglob("*.parquet")))
+    assert not [name for name in main_table.column_names if "tactile" in name]
+
+
 def test_kernels_are_compiled_by_one_process_of_a_node_at_a_time(tmp_path):
     script = (
         "import time, sys, warp as wp; from warpgrasp.dataset import make;"

@@ -15,7 +15,7 @@ from ..files import write_atomically
 from . import plan as plans
 from .config import Config, read_config
 from .executors import Resources, run_here, run_local, slots
-from .make import Job, Outcome, check_options, find_maker
+from .make import Job, Outcome, find_maker
 from .plan import SYNTHESIZE, Shard
 from .store import Store, read_json
 
@@ -148,7 +148,6 @@ def generate(
     if executor not in EXECUTORS:
         raise OptionError(f"no executor named {executor!r}; there are {', '.join(EXECUTORS)}")
     config = config if isinstance(config, Config) else read_config(config)
-    check_options(config)
     find_maker(maker)
     store = Store(out)
     store.prepare()
@@ -289,7 +288,6 @@ def estimate(
     The cost of each hand is measured with a small shard of the first object that works, in a folder that is deleted.
     """
     config = config if isinstance(config, Config) else read_config(config)
-    check_options(config)
     planned = plans.plan(config, maker=maker)
     done = committed(Store(out)) if (Path(out) / "shards").is_dir() else set()
     missing = [shard for shard in planned if shard.key not in done]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import inspect
 import json
 import os
 import time
@@ -13,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import OptionError, WarpgraspError
 from ..files import write_atomically
@@ -69,7 +68,6 @@ def synthesize(hand: Hand, obj: ObjectMesh, *, count: int, seed: int, device: st
     from ..evaluation import evaluate
     from ..validation import validate
 
-    tactile: dict[str, Any] = {"recheck": True} if config.recheck else {}
     grasps = synthesis.synthesize(
         hand,
         obj,
@@ -80,21 +78,16 @@ def synthesize(hand: Hand, obj: ObjectMesh, *, count: int, seed: int, device: st
         iterations=config.iterations,
         points=config.points,
         table=config.table,
-        **tactile,
     )
     if config.evaluate:
         grasps = evaluate(grasps, device=device)
     for protocol in config.validate:
         grasps = validate(grasps, protocol)
+    if config.recheck:
+        from ..rechecking import recheck
+
+        grasps = recheck(grasps, device=device)
     return grasps
-
-
-def check_options(config: Config) -> None:
-    """Raise before the long work if this version cannot do what is asked for."""
-    from .. import synthesis
-
-    if config.recheck and "recheck" not in inspect.signature(synthesis.synthesize).parameters:
-        raise OptionError("recheck: this version of warpgrasp has no tactile stage; leave the key out")
 
 
 def find_maker(name: str) -> Callable[..., Grasps]:

@@ -55,8 +55,8 @@ POSE_COLUMNS = dict(zip(POSE_FIELDS, ("wrist_position", "wrist_quaternion_wxyz",
 METRIC = "metric_"
 """Prefix of a metric's column."""
 
-SIDE = "tactile_"
-"""Metrics of this prefix are kept in a side table of their own."""
+SIDE = "tactile"
+"""Metrics with this word in their key are kept in a side table of their own."""
 
 LEFT_OUT = ("seed", "seconds")
 """Of ``Grasps.info``: the seed is a column, and times would make equal shards differ."""
@@ -130,7 +130,7 @@ def write_table(
     repeats = [name for name, other in SAME_AS.items() if name in columns and _same(columns[name], columns[other])]
     columns = {name: column for name, column in columns.items() if name not in repeats}
     columns |= {"valid": pa.array(grasps.valid), "reason": _column(grasps.reason)}
-    columns |= {METRIC + key: _column(value) for key, value in grasps.metrics.items() if not key.startswith(SIDE)}
+    columns |= {METRIC + key: _column(value) for key, value in grasps.metrics.items() if SIDE not in key.split("_")}
     if grasps.arm is not None:
         columns |= {
             "arm_joint_position": _vectors(grasps.arm.joint_position.reshape(count, -1)),
@@ -160,7 +160,7 @@ def write_table(
 
 def side_table(grasps: Grasps, *, shard: str = "") -> pa.Table | None:
     """Tactile results, a row for each grasp in the same order; ``None`` where there are none."""
-    found = {METRIC + key: _column(value) for key, value in grasps.metrics.items() if key.startswith(SIDE)}
+    found = {METRIC + key: _column(value) for key, value in grasps.metrics.items() if SIDE in key.split("_")}
     if not found:
         return None
     index = pa.array(np.arange(len(grasps), dtype=np.int32))
