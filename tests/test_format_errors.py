@@ -103,7 +103,7 @@ def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
     from warpgrasp.formats import hdf5
 
     grasps = random_grasps("shadow")
-    monkeypatch.setattr(hdf5, "json", None)
+    monkeypatch.setattr(hdf5, "CONVENTIONS", None)
     with pytest.raises(AttributeError):
         warpgrasp.export(grasps, tmp_path / "out.h5")
     assert list(tmp_path.iterdir()) == []

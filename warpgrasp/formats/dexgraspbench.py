@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..result import Grasps
 
 SUMMARY = "folder for DexGraspBench's evaluator: graspdata/OBJECT/scale100_pose000/N.npy and object/OBJECT"
-LOSES = "nothing"
+LOSES = "info, lift, table and arm"
 
 PHASES = ("pregrasp", "grasp", "squeeze")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..result import Grasps
 
 SUMMARY = "folder with dataset/OBJECT.npy and meshdata/OBJECT/coacd; Shadow and Allegro hands"
-LOSES = "metrics other than numbers"
+LOSES = "info, lift, table and arm"
 
 PHASES = {"grasp": "qpos", "pregrasp": "qpos_pregrasp", "squeeze": "qpos_squeeze"}
 

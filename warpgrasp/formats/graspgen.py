@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..result import Grasps
 
 SUMMARY = "one .json file with 4 x 4 matrices and whether each holds, with the mesh beside it"
-LOSES = "metrics; joints and phases are in a part that only warpgrasp reads"
+LOSES = "metrics, info, lift, table and arm; other programs see no joints and one phase"
 
 PHASES = ("grasp", "pregrasp", "squeeze")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..result import Grasps
 
 SUMMARY = "one .yaml file, joints by name, with the mesh beside it"
-LOSES = "metrics"
+LOSES = "metrics, info, lift, table and arm"
 
 MAX_BYTES = 64 * 1024**2
 """Largest file that is read; YAML is slow."""

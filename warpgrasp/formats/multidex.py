@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..result import Grasps
 
 SUMMARY = "folder with ROBOT/ROBOT.pt: position, six numbers of the rotation, joints"
-LOSES = "float32 numbers; metrics"
+LOSES = "digits beyond float32; metrics, info, lift, table and arm"
 
 COLLECTION = "warpgrasp"
 """Objects are called COLLECTION+NAME."""

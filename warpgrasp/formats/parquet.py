@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..result import Grasps
 
 SUMMARY = "folder of a dataset that warpgrasp.dataset reads; further exports are added to it"
-LOSES = "numbers beyond float32; table and arm"
+LOSES = "digits beyond float32"
 
 
 def write(grasps: Grasps, path: Path) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..result import Grasps
 
 SUMMARY = "folder with datasetv4.1/warpgrasp/OBJECT/NNNNN.npz, Shadow hand only"
-LOSES = "metrics"
+LOSES = "metrics, info, lift and arm"
 
 CATEGORY = "warpgrasp"
 

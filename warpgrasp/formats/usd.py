@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..result import Grasps
 
 SUMMARY = "one .usda or .usdc scene: object, hand, a grasp per three time codes; needs the extra [usd]"
-LOSES = "metrics other than numbers; table, lift and arm"
+LOSES = "metrics that are not numbers, lift, table and arm"
 
 FORMAT = "warpgrasp grasps in USD, version 1"
 SUFFIXES = (".usda", ".usdc", ".usd")
