@@ -181,6 +181,17 @@ def test_no_steps_change_nothing(grasps, contacts):
     np.testing.assert_array_equal(same.before.q, same.after.q)
 
 
+@pytest.mark.parametrize(("count", "contact_count"), [(0, 3), (2, 0), (2, 3)])
+def test_grasps_without_contacts_stay_where_they_are(grasps, count, contact_count):
+    shape = (count, contact_count)
+    none = LinkContacts(np.zeros(shape, int), np.full((*shape, 3), np.nan), np.zeros(shape))
+    pose = grasps.pose[:count]
+    same = raise_q(grasps.hand, grasps.object, pose, none, friction_coefficient=0.5, steps=2, device="cpu")
+    np.testing.assert_array_equal(same.pose.joint_position, pose.joint_position)
+    np.testing.assert_allclose(same.after.value, 20.0)
+    np.testing.assert_array_equal(none.finger_count(grasps.hand), 0)
+
+
 def test_bad_input_is_refused(grasps, contacts):
     hand, obj, pose = grasps.hand, grasps.object, grasps.pose
     with pytest.raises(OptionError, match="steps must be >= 0 and motion positive"):

@@ -34,7 +34,7 @@ CONTACT_BYTES = 400
 """Scratch memory of one contact."""
 
 ITERATIONS = 60
-"""Most steps of the interior-point method; 10 to 25 are usual."""
+"""Most steps of the interior-point method; 11 to 25 are usual."""
 
 TOLERANCE = 3.0e-8
 """Difference of the bounds, relative to the larger of V and one, to stop at."""

@@ -267,7 +267,7 @@ class _Scene:
         """
         point = self.points(pose)
         probe = point[:, :, None] + SPAN * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])
-        distance, gradient = self.signed_distance(probe.reshape(len(point), -1, 3))
+        distance, gradient = self.signed_distance(probe.reshape(len(point), -1 if probe.size else 0, 3))
         distance = np.where(self.present, distance.reshape(probe.shape[:3])[..., 0], 0.0)
         gradient = gradient.reshape(probe.shape)
         mean = gradient.mean(axis=2)
