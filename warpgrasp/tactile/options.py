@@ -90,6 +90,9 @@ class Solver:
     proximal: float = 1.0e-3
     """Weight that keeps motions near their last values, as a share of the mean of their equations' diagonal."""
 
+    degree: int = 2
+    """Of the pads' displacements; linear ones (1) are too stiff and serve comparisons with other engines only."""
+
     rigid_contacts: int = 24
     """Most contacts of links without pads; 0: only pads touch."""
 
@@ -97,6 +100,8 @@ class Solver:
         for name in ("closing_steps", "gravity_steps", "iterations", "closing_iterations", "gravity_iterations"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.degree not in {1, 2}:
+            raise OptionError(f"degree must be 1 or 2, got {self.degree}")
         for name in ("penalty", "rigid_compliance", "rigid_penalty", "proximal"):
             if not getattr(self, name) > 0.0:
                 raise OptionError(f"{name} must be positive, got {getattr(self, name)}")

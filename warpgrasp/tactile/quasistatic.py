@@ -85,7 +85,7 @@ class Quasistatic:
         if not self.pads:
             raise HandError(hand.path, "there is no pad, so nothing soft touches")
         self.device = devices.choose(device)
-        compliances = [condense(pad.mesh, self.material.poisson_ratio) for pad in self.pads]
+        compliances = [condense(pad.mesh, self.material.poisson_ratio, degree=self.solver.degree) for pad in self.pads]
         modulus = self.material.youngs_modulus
         self.pad_model = PadModel.build(self.pads, compliances, modulus, self.solver.penalty, self.device)
         self.mesh = DeviceMesh(obj, self.device)

@@ -69,11 +69,15 @@ def net1d(pad: PadMesh, *, share: float = REGION) -> np.ndarray:
     Raises:
         OptionError: ``share`` leaves no sample.
     """
-    reach = share * 0.5 * np.ptp(pad.samples[:, :2], axis=0).max()
-    inside = np.linalg.norm(pad.samples[:, :2], axis=1) <= reach
+    inside = np.linalg.norm(pad.samples[:, :2], axis=1) <= region_radius(pad, share)
     if not inside.any():
         raise OptionError(f"a region of {share} of the pad holds no sample")
     return inside
+
+
+def region_radius(pad: PadMesh, share: float = REGION) -> float:
+    """Radius of that region about the pad's middle [m]."""
+    return share * 0.5 * float(np.ptp(pad.samples[:, :2], axis=0).max())
 
 
 def read_net1d(region: np.ndarray, force: np.ndarray) -> np.ndarray:
