@@ -16,6 +16,7 @@ import warpgrasp
 from warpgrasp import dataset
 from warpgrasp.dataset import schema, torch_dataset
 from warpgrasp.dataset.torch_dataset import GraspDataset
+from warpgrasp.pose import Pose
 
 SHARDS, ROWS = 5, 23
 COLUMNS = ("index", "metric_row")
@@ -183,6 +184,21 @@ def test_values_are_those_of_the_grasps(folder):
             np.testing.assert_allclose(one["squeeze_joint_position"], grasps.squeeze.joint_position[i], atol=1e-7)
             assert bool(one["valid"]) == grasps.valid[i]
             assert rows.objects[int(one["object_index"])] == grasps.object_name
+
+
+def test_columns_that_repeat_others_are_there_all_the_same(tmp_path):
+    """Where the wrist stays in the squeeze, files leave it out."""
+    grasps = random_grasps("panda")
+    grasps.squeeze = Pose(grasps.wrist_position, grasps.wrist_quaternion, grasps.squeeze.joint_position)
+    warpgrasp.export(grasps, tmp_path / "out", format="parquet")
+    file = next((tmp_path / "out" / "grasps").rglob("*.parquet"))
+    assert "squeeze_wrist_position" not in dataset.read_table(file).column_names
+    columns = ("wrist_position", "squeeze_wrist_position", "squeeze_joint_position")
+    (batch,) = GraspDataset(tmp_path / "out", columns=columns)
+    torch.testing.assert_close(batch["squeeze_wrist_position"], batch["wrist_position"])
+    order = np.argsort(batch["wrist_position"][:, 0].numpy())
+    wanted = grasps.squeeze.joint_position[np.argsort(grasps.wrist_position[:, 0])]
+    np.testing.assert_allclose(batch["squeeze_joint_position"][order], wanted, atol=1e-7)
 
 
 def test_points_lie_on_the_objects(folder):

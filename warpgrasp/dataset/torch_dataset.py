@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..errors import FileFormatError, OptionError
-from .schema import ROW_GROUP, read_object
+from .schema import ROW_GROUP, SAME_AS, read_object
 from .store import Part, Store, open_store
 
 COLUMNS = ("wrist_position", "wrist_quaternion_wxyz", "joint_position", "valid")
@@ -172,11 +172,13 @@ class GraspDataset(IterableDataset[Batch]):
 
     def _read(self, group: Group) -> dict[str, np.ndarray]:
         """The chosen rows of a group."""
-        names = [*self.columns, "object_hash", *(["valid"] if self.valid_only and "valid" not in self.columns else [])]
+        names = [*self.columns, *(["valid"] if self.valid_only and "valid" not in self.columns else [])]
         try:
             with pq.ParquetFile(group.path, read_dictionary=["object_hash"], page_checksum_verification=True) as file:
-                table = file.read_row_group(group.number, columns=names, use_threads=False)
-            found = {name: _numbers(table[name]) for name in names if name != "object_hash"}
+                kept = {name: _kept(name, file.schema_arrow.names) for name in names}
+                wanted = sorted({*kept.values(), "object_hash"})
+                table = file.read_row_group(group.number, columns=wanted, use_threads=False)
+            found = {name: _numbers(table[kept[name]]) for name in names}
             index = _indices(table["object_hash"], self.object_hashes)
         except (pa.ArrowException, OSError, KeyError, ValueError, IndexError) as error:
             raise FileFormatError(group.path, f"it is damaged, or not of this dataset ({error})") from error
@@ -266,11 +268,18 @@ def _check_columns(path: Path, columns: Sequence[str]) -> tuple[str, ...]:
         names = tuple(str(name) for name in json.loads((schema.metadata or {})[KEY])["joint_names"])
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise FileFormatError(path, f"it is damaged ({error})") from error
+    known = [field.name for field in schema if not pa.types.is_string(field.type)]
     for column in columns:
-        known = [field.name for field in schema if not pa.types.is_string(field.type)]
-        if column not in known:
+        if _kept(column, schema.names) not in known:
             raise OptionError(f"there is no column of numbers {column!r}; there are {', '.join(known)}")
     return names
+
+
+def _kept(name: str, names: Sequence[str]) -> str:
+    """The column that has the values of another, which is left out where it would repeat it."""
+    while name not in names and name in SAME_AS:
+        name = SAME_AS[name]
+    return name
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
