@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -21,7 +22,8 @@ from simulated_synthesis import simulated_grasps
 import warpgrasp
 from warpgrasp import dataset
 from warpgrasp.cli import main
-from warpgrasp.dataset import plan
+from warpgrasp.commands import generate as generate_command
+from warpgrasp.dataset import make, plan
 
 
 @pytest.fixture
@@ -160,6 +162,21 @@ def test_an_object_that_cannot_be_loaded_is_recorded_and_the_run_goes_on(config,
     assert "broken.stl" in (out / "summary.html").read_text()
     assert main(["dataset", "stats", str(out)]) == 0
     assert "6 shards could not be made" in capsys.readouterr().out
+    shutil.copy(tmp_path / "meshes" / "box0.stl", tmp_path / "meshes" / "broken.stl")
+    assert simulate(config, out).made == 6
+    assert not list((out / "failures").iterdir()) and "could not be made" not in (out / "summary.html").read_text()
+
+
+def test_progress_is_told_where_nobody_watches(capsys, monkeypatch):
+    monkeypatch.setattr(generate_command, "SECONDS_PER_LINE", -1.0)
+    report = dataset.Report(planned=4, there=1, grasps=12, begin=0.0, end=10.0)
+    with generate_command.bar(argparse.Namespace(quiet=False)) as progress:
+        for outcome in (make.Outcome(key="a", rows=4, valid=1), make.Outcome(key="b", error="no mesh")):
+            report.add(outcome, 4)
+            progress(report)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "4 of 12 grasps, 0.4 per second, 25.0 % valid, 20.0 s left"
+    assert second == "8 of 12 grasps, 0.4 per second, 25.0 % valid, 1 shards failed, 5.0 s left"
 
 
 def test_two_runs_in_one_folder_are_not_let_in(config, made):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,10 @@ DESCRIPTION = (
     "Make a dataset of grasps from a YAML configuration. A run that was stopped or killed goes on where it was. "
     "docs/datasets.md has the keys, the columns and worked examples."
 )
+
+
+SECONDS_PER_LINE = 60.0
+"""Between two lines of progress where nobody watches."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,12 +92,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 class bar:
-    """Grasps done, rate, yield and time left on stderr."""
+    """Grasps done, rate, yield and time left on stderr: a bar for people, a line now and then in a log."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         from tqdm import tqdm
 
-        self.tqdm = tqdm(unit="grasp", disable=options.quiet or not sys.stderr.isatty(), leave=False, smoothing=0.0)
+        seen = sys.stderr.isatty()
+        self.tqdm = tqdm(unit="grasp", disable=options.quiet or not seen, leave=False, smoothing=0.0)
+        self.next_line = math.inf if options.quiet or seen else time.monotonic() + SECONDS_PER_LINE
 
     def __enter__(self) -> bar:
         return self
@@ -102,10 +109,15 @@ class bar:
 
     def __call__(self, report: Report) -> None:
         """Show how far it is."""
-        self.tqdm.total = report.grasps
         failed = f", {report.failed} shards failed" if report.failed else ""
-        self.tqdm.set_postfix_str(f"{100.0 * report.share_valid:.1f} % valid{failed}", refresh=False)
+        outcome = f"{100.0 * report.share_valid:.1f} % valid{failed}"
+        self.tqdm.total = report.grasps
+        self.tqdm.set_postfix_str(outcome, refresh=False)
         self.tqdm.update(report.tried - self.tqdm.n)
+        if time.monotonic() > self.next_line:
+            self.next_line = time.monotonic() + SECONDS_PER_LINE
+            done = f"{report.tried} of {report.grasps} grasps, {report.rate:.3g} per second"
+            print(f"{done}, {outcome}, {duration(report.seconds_left)} left", file=sys.stderr, flush=True)
 
 
 def show(options: argparse.Namespace, document: dict[str, Any], lines: Iterator[str]) -> None:

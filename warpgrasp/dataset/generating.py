@@ -156,7 +156,9 @@ def generate(
             store.sweep()
         planned = plans.plan(config, maker=maker)
         missing = claim(store, config, planned, maker)
-        if part is not None:
+        if part is None:
+            forget_failures(store, missing)
+        else:
             keys = {shard.key for shard in planned[part[0] :: part[1]]}
             missing = [shard for shard in missing if shard.key in keys]
         there, grasps = len(planned) - len(missing), sum(shard.count for shard in missing)
@@ -221,6 +223,14 @@ def claim(store: Store, config: Config, planned: list[Shard], maker: str) -> lis
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_atomically(path, text)
     return [shard for shard in planned if shard.key not in done]
+
+
+def forget_failures(store: Store, missing: list[Shard]) -> None:
+    """Delete what is recorded of shards that are there by now, or that the configuration does not make any more."""
+    keys = {shard.key for shard in missing}
+    for path in (store.folder / "failures").glob("*.json"):
+        if path.stem not in keys:
+            path.unlink(missing_ok=True)
 
 
 def committed(store: Store) -> set[str]:
