@@ -23,7 +23,7 @@ from .model import HandModel
 from .pose import Pose
 from .proximity import SEARCH_DISTANCE
 from .state import State
-from .surface import object_points, surface_points
+from .surface import object_points, sample_triangles, surface_points
 
 if TYPE_CHECKING:
     import trimesh
@@ -160,9 +160,8 @@ class Obstacles:
                 how deep in millimetres.
         """
         advice = "move one of them, or take the object itself out of the obstacles"
-        surface = object_points(obj, MESH_POINTS)
         for mesh in self.meshes:
-            both = ((mesh, surface), (obj, object_points(mesh, MESH_POINTS)))
+            both = ((mesh, _under_the_surface(obj)), (obj, _under_the_surface(mesh)))
             depth = -min(float(signed_distance(solid, points, device=device).min()) for solid, points in both)
             if depth > TOLERANCE:
                 raise OptionError(f"obstacle {mesh.name!r} reaches {1000 * depth:.1f} mm into the object; {advice}")
@@ -317,6 +316,13 @@ def _shape_arrays(model: HandModel) -> list[wp.array]:
     shapes = model.shapes
     arrays = [shapes.kind, shapes.transform, shapes.size, shapes.sphere, shapes.plane_begin, shapes.plane]
     return [*arrays, shapes.link_begin]
+
+
+def _under_the_surface(mesh: ObjectMesh) -> np.ndarray:
+    """Points on the surface, and as many a little below it: two equal meshes are not in each other at the surface."""
+    face, position = sample_triangles(mesh.vertices[mesh.faces], MESH_POINTS)
+    normal = np.asarray(mesh.trimesh().face_normals)[face]
+    return np.concatenate([object_points(mesh, MESH_POINTS), position - 2.0 * TOLERANCE * normal])
 
 
 def _reach(meshes: tuple[ObjectMesh, ...], distance: float) -> float:
