@@ -140,6 +140,26 @@ def test_generate(tmp_path):
     assert "0 shards made, 6 were there" in run("12_generate.py", str(tmp_path), "2", "8")
 
 
+@pytest.mark.slow
+def test_train(tmp_path):
+    out = run("13_train.py", str(tmp_path), "4", "60")
+    before, after = map(
+        float, re.findall(r"12 grasps of unseen boxes: wrist off by ([0-9.]+) cm before, ([0-9.]+)", out)[0]
+    )
+    assert after < 0.7 * before
+    assert (tmp_path / "learning.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.slow
+def test_export(tmp_path):
+    out = run("14_export.py", str(tmp_path), "2", "20")
+    lines = re.findall(r"(\w+) +wrist to (\S+) mm, joints to (\S+) rad; lost: .+", out)
+    assert len(lines) == 9
+    assert all(float(moved) < 1e-3 and float(bent) < 1e-6 for _, moved, bent in lines)
+    assert (tmp_path / "formats" / "mug.usdc").is_file()
+    assert (tmp_path / "exported.png").read_bytes().startswith(PNG)
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
 def test_example_is_short_and_documented(path):
     assert len(path.read_text().splitlines()) <= 60
