@@ -52,6 +52,9 @@ ARM = ("joint_names", "arm_source", "arm_hash", "base_position", "base_quaternio
 
 POSE_COLUMNS = dict(zip(POSE_FIELDS, ("wrist_position", "wrist_quaternion_wxyz", "joint_position"), strict=True))
 
+IDENTITY = ("shard", "index", "hand", "object", "object_hash", "scale", "seed")
+"""Columns that say which grasp it is; the metadata says so once for a shard."""
+
 METRIC = "metric_"
 """Prefix of a metric's column."""
 
@@ -334,15 +337,16 @@ def _shards(
     table: pa.Table, metadata: dict[str, Any], path: str | Path, objects: Path | None, tactile: pa.Table | None
 ) -> Iterator[Grasps]:
     joint_names = tuple(str(name) for name in metadata["joint_names"])
-    arrays = {name: _array(table[name]) for name in table.column_names}
+    arrays = {name: _array(table[name]) for name in table.column_names if name not in IDENTITY}
     if tactile is not None:
-        if not all((_array(tactile[name]) == arrays[name]).all() for name in ("shard", "index")):
+        if not all((_array(tactile[name]) == _array(table[name])).all() for name in ("shard", "index")):
             raise FileFormatError(path, "its tactile table is not of the same grasps")
         arrays |= {name: _array(tactile[name]) for name in tactile.column_names if name.startswith(METRIC)}
-    shard, meshes = arrays["shard"], {"": (np.zeros((0, 3)), np.zeros((0, 3), np.int32))}
-    starts = np.flatnonzero(np.r_[True, shard[1:] != shard[:-1]]) if len(shard) else np.zeros(1, int)
-    for begin, end in zip(starts, [*starts[1:], len(shard)], strict=True):
-        key = str(shard[begin]) if len(shard) else next(iter(metadata["shards"]))
+    keys, place = _codes(table["shard"])
+    meshes = {"": (np.zeros((0, 3)), np.zeros((0, 3), np.int32))}
+    starts = np.flatnonzero(np.r_[True, place[1:] != place[:-1]]) if len(place) else np.zeros(1, int)
+    for begin, end in zip(starts, [*starts[1:], len(place)], strict=True):
+        key = keys[place[begin]] if len(place) else next(iter(metadata["shards"]))
         made = metadata["shards"][key]
         if made["rows"] != end - begin:
             raise FileFormatError(path, f"shard {key} should have {made['rows']} rows, but has {end - begin}")
@@ -539,16 +543,23 @@ def _column(values: np.ndarray) -> pa.Array:
 def _array(column: pa.ChunkedArray) -> np.ndarray:
     """A column as NumPy has it: lists as the rows of a matrix, texts as str."""
     if pa.types.is_dictionary(column.type):
-        whole = column.unify_dictionaries().combine_chunks()
-        whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
-        texts = np.array([*whole.dictionary.to_pylist(), ""], dtype=str)
-        return texts[whole.indices.to_numpy(zero_copy_only=False)]
+        texts, place = _codes(column)
+        return np.array([*texts, ""], dtype=str)[place]
     whole = column.combine_chunks()
     if pa.types.is_fixed_size_list(column.type):
         return whole.flatten().to_numpy().reshape(len(column), column.type.list_size)
     if pa.types.is_string(column.type):
         return np.array(whole.to_pylist(), dtype=str)
     return whole.to_numpy(zero_copy_only=False)
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """The different texts of a column, and for each row which of them it has."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    whole = column.unify_dictionaries().combine_chunks()
+    whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+    return whole.dictionary.to_pylist(), whole.indices.to_numpy(zero_copy_only=False)
 
 
 def _is_float(kind: pa.DataType) -> bool:
