@@ -29,7 +29,7 @@ ProgressCallback = Callable[[int, int], object]
 BACKENDS = {
     "quasistatic": ("quasistatic", "Quasistatic"),
     "mujoco": ("mujoco_flex", "MujocoFlex"),
-    "isaacgym": ("isaacgym", "IsaacGym"),
+    "isaacgym": ("isaac", "IsaacGym"),
 }
 """Module and class of each backend; imported on first use."""
 

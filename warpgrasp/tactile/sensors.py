@@ -41,12 +41,12 @@ class Taxels:
         return out
 
 
-def biotac3d(pad: PadMesh, count: int = TAXELS, *, position: np.ndarray | None = None) -> Taxels:
+def biotac3d(pad: PadMesh, count: int | None = None, *, position: np.ndarray | None = None) -> Taxels:
     """Taxels spread evenly over a pad, three force components each.
 
     Args:
         pad: The pad.
-        count: Taxels.
+        count: Taxels; ``TAXELS``, or one per sample where there are fewer, where omitted.
         position: Places of your own in the pad frame [m] instead, shape (taxel, 3).
 
     Raises:
@@ -54,6 +54,7 @@ def biotac3d(pad: PadMesh, count: int = TAXELS, *, position: np.ndarray | None =
     """
     samples, normals = pad.samples, pad.sample_normals
     if position is None:
+        count = min(TAXELS, len(samples)) if count is None else count
         if not 1 <= count <= len(samples):
             raise OptionError(f"a pad of {len(samples)} samples can have 1 to {len(samples)} taxels, got {count}")
         first = int(np.argmin(np.linalg.norm(samples - pad.vertices[pad.faces].mean(axis=(0, 1)), axis=1)))
