@@ -108,6 +108,31 @@ def test_without_its_mesh_poses_are_read(tmp_path):
     np.testing.assert_array_equal(with_mesh.object_vertices, grasps.object_vertices)
 
 
+@pytest.mark.parametrize("name", PATHS)
+def test_grasps_without_a_mesh(tmp_path, name):
+    grasps = random_grasps("shadow")
+    grasps.object_vertices, grasps.object_faces = np.zeros((0, 3)), np.zeros((0, 3), int)
+    if name in ("dexgraspbench", "dexgraspnet", "unidexgrasp"):
+        with pytest.raises(warpgrasp.OptionError, match="needs the object, and these grasps have no mesh"):
+            exported(tmp_path, name, grasps)
+        assert list(tmp_path.iterdir()) == []
+        return
+    again = formats.read(exported(tmp_path, name, grasps), format=name)
+    np.testing.assert_allclose(link_poses(again, again.pose), link_poses(grasps, grasps.pose), atol=1e-5)
+    assert len(again.object_faces) == 0
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_grasp_without_a_pose_is_left_out_where_it_would_spoil_the_file(tmp_path, name):
+    grasps = random_grasps("shadow")
+    grasps.joint_position[1, 3] = np.nan
+    again = formats.read(exported(tmp_path, name, grasps), format=name)
+    whole = name in ("parquet", "hdf5")
+    assert len(again) == (4 if whole else 3)
+    kept = grasps.wrist_position if whole else grasps.wrist_position[[0, 2, 3]]
+    np.testing.assert_allclose(again.wrist_position, kept, atol=1e-6)
+
+
 # DexGraspBench and BODex
 
 
@@ -262,6 +287,18 @@ def test_bodex_thumb_comes_first_and_the_palm_is_0034_further(tmp_path):
         sign = np.sign((ours[:, 3:7] * pose[i, :, 3:7]).sum(axis=1, keepdims=True))
         ours[:, 3:7] *= sign
         np.testing.assert_allclose(ours, pose[i], atol=2e-6)
+
+
+def test_joints_in_another_order_go_by_their_names(tmp_path):
+    grasps = random_grasps("shadow", 1)
+    file = next((exported(tmp_path, "dexgraspbench", grasps) / "graspdata").rglob("*.npy"))
+    record = np.load(file, allow_pickle=True).item()
+    record["joint_names"] = record["joint_names"][::-1]
+    for phase in ("pregrasp", "grasp", "squeeze"):
+        record[f"{phase}_qpos"][7:] = record[f"{phase}_qpos"][:6:-1].copy()
+    pickled.write_object(file, record)
+    again = formats.read(file, format="dexgraspbench")
+    np.testing.assert_allclose(again.joint_position, grasps.joint_position, atol=1e-12)
 
 
 def test_an_older_file_with_the_root_apart_and_a_moved_object(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..formats import NAMES, export, find, guess
+from ..formats import NAMES, export, exportable, find, guess
 from .arguments import add_grasps, read_grasps
 from .output import start_warp
 
@@ -38,5 +38,6 @@ def run(options: argparse.Namespace) -> None:
         grasps.hand = hand
     export(grasps, options.out, format=name)
     if not options.quiet:
-        print(f"wrote {len(grasps)} grasps of {grasps.object_name} by {hand.name} to {options.out} ({name})")
+        count = len(exportable(grasps, name))
+        print(f"wrote {count} grasps of {grasps.object_name} by {hand.name} to {options.out} ({name})")
         print(f"lost: {module.LOSES}")

@@ -49,6 +49,13 @@ SUFFIXES = {
 """What the suffix of a file says; ``.npy`` and ``.npz`` say nothing."""
 
 
+MESH_NEEDED = ("dexgraspbench", "dexgraspnet", "unidexgrasp")
+"""Formats that mean nothing without the object."""
+
+FINITE_NEEDED = tuple(name for name in NAMES if name not in ("parquet", "hdf5"))
+"""Formats without a place for a grasp that has no pose, since its search diverged."""
+
+
 def find(name: str) -> ModuleType:
     """The module of a format.
 
@@ -79,8 +86,8 @@ def guess(path: str | Path) -> str:
 def export(grasps: Grasps, path: str | Path, *, format: str | None = None) -> Path:
     """Write grasps in the format of another project.
 
-    All grasps are written, invalid ones with their reason; ``grasps[grasps.valid]`` are the valid ones. FORMATS.md says
-    what each format keeps.
+    All grasps are written, invalid ones with their reason, but for those whose search diverged, so that they have no
+    pose at all. ``grasps[grasps.valid]`` are the valid ones. FORMATS.md says what each format keeps.
 
     Args:
         grasps: Of one object by one hand.
@@ -95,11 +102,30 @@ def export(grasps: Grasps, path: str | Path, *, format: str | None = None) -> Pa
         FileFormatError: The name has the wrong suffix, or something is in the way.
     """
     path = Path(path)
-    module = find(format if format is not None else guess(path))
-    if not len(grasps):
+    name = format if format is not None else guess(path)
+    module = find(name)
+    kept = exportable(grasps, name)
+    if not len(kept):
         raise OptionError("there is no grasp to export")
-    module.write(grasps, path)
+    if name in MESH_NEEDED and not len(kept.object_faces):
+        raise OptionError(f"{name} needs the object, and these grasps have no mesh; read them with mesh=")
+    module.write(kept, path)
     return path
+
+
+def exportable(grasps: Grasps, format: str) -> Grasps:
+    """The grasps that a format has a place for: all, or those whose numbers are finite."""
+    if format not in FINITE_NEEDED:
+        return grasps
+    import numpy as np
+
+    poses = (grasps.pregrasp, grasps.pose, grasps.squeeze)
+    finite = np.all([np.isfinite(values).all(axis=1) for pose in poses for values in vars(pose).values()], axis=0)
+    if finite.all():
+        return grasps
+    kept = grasps[finite]
+    kept.hand = grasps.hand
+    return kept
 
 
 def read(

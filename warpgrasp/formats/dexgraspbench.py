@@ -11,6 +11,7 @@ from .. import rotation
 from ..errors import FileFormatError
 from ..pose import Pose, concatenate
 from . import conventions, pickled
+from .conventions import Convention
 from .gather import gather, numbers, open_hand, require
 from .meshes import Writer, code, find_mesh
 from .target import empty_folder, matching_files
@@ -82,7 +83,7 @@ def read(
             problem = f"it holds grasps of {_object(first)} and of {_object(record)}; give the folder of one of them"
             raise FileFormatError(path, problem)
         for phase, (position, quaternion, joints) in read_phases(file, record).items():
-            phases[phase].append(way.import_pose(file, loaded, position, quaternion, joints))
+            phases[phase].append(way.import_pose(file, loaded, position, quaternion, _ordered(way, record, joints)))
     size = float(np.asarray(first.get("obj_scale", 1.0)).ravel()[0])
     title = str(first.get("object_name", Path(str(first.get("obj_path", "object"))).name))
     found = find_mesh(mesh, _places(files[0], str(first.get("obj_path", ""))), size, title)
@@ -102,6 +103,14 @@ def read(
             key: [record["metrics"][key] for record in records] for key in first.get("metrics", {}) if key in shared
         },
     )
+
+
+def _ordered(way: Convention, record: dict[str, Any], joints: np.ndarray) -> np.ndarray:
+    """Joints in the order of the table, where the file has the same names in another order."""
+    names = [str(name) for name in record.get("joint_names", ())]
+    if sorted(names) != sorted(way.joint_names) or len(names) != joints.shape[1]:
+        return joints
+    return joints[:, [names.index(name) for name in way.joint_names]]
 
 
 def _phases(file: Path, record: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:

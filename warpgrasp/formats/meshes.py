@@ -37,11 +37,18 @@ class Writer:
     """
 
     def __init__(self, grasps: Grasps, scale: float = 1.0) -> None:
-        self.object = grasps.object
+        self.grasps = grasps
         self.scale = scale
 
+    @property
+    def object(self) -> ObjectMesh:
+        """In metres."""
+        return self.grasps.object
+
     def write_mesh(self, path: Path) -> None:
-        """The surface, in the format of the suffix."""
+        """The surface, in the format of the suffix; nothing where the grasps have no mesh."""
+        if not len(self.grasps.object_faces):
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         mesh = self.object.trimesh()
         mesh.vertices = mesh.vertices / self.scale
