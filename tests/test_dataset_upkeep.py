@@ -220,33 +220,40 @@ HUGGING_FACE = """
 import json, sys
 from datasets import load_dataset
 out = {}
-for name in ("allegro", "barrett", "allegro_contacts"):
-    for streaming in (False, True):
-        loaded = load_dataset(sys.argv[1], name, streaming=streaming)
-        for split in loaded:
-            rows = list(loaded[split])
-            objects = sorted({str(row.get("object")) for row in rows})
-            out[f"{name} {split} {streaming}"] = [len(rows), objects, len(rows[0].get("joint_position", []))]
+for folder in sys.argv[1:]:
+    for name in ("allegro", "barrett", "allegro_contacts"):
+        for streaming in (False, True):
+            loaded = load_dataset(folder, name, streaming=streaming)
+            for split in loaded:
+                rows = list(loaded[split])
+                objects = sorted({str(row.get("object")) for row in rows})
+                found = [len(rows), objects, len(rows[0].get("joint_position", []))]
+                out[f"{folder} {name} {split} {streaming}"] = found
 print(json.dumps(out))
 """
 
 
-@pytest.mark.parametrize("splits", [False, True])
-def test_hugging_face_reads_it_offline_and_streaming(made, tmp_path, splits):
+def test_hugging_face_reads_it_offline_and_streaming(made, tmp_path):
     pytest.importorskip("datasets", reason="needs Hugging Face's datasets")
-    expected = {"train": ["box0", "box1", "box2", "box3", "twin"]}
-    if splits:
-        expected = dataset.split(made, fractions={"train": 0.5, "test": 0.5})
+    apart = shutil.copytree(made, tmp_path / "apart")
+    expected = {
+        made: {"train": ["box0", "box1", "box2", "box3", "twin"]},
+        apart: dataset.split(apart, fractions={"train": 0.5, "test": 0.5}),
+    }
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
-    command = [sys.executable, "-c", HUGGING_FACE, str(made)]
+    command = [sys.executable, "-c", HUGGING_FACE, str(made), str(apart)]
     done = subprocess.run(command, env=os.environ | offline, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     read = json.loads(done.stdout.splitlines()[-1])
-    for split, objects in expected.items():
-        for hand, joints in (("allegro", 16), ("barrett", 8)):
-            for streaming in ("False", "True"):
-                assert read[f"{hand} {split} {streaming}"] == [10 * len(objects), sorted(objects), joints]
-        assert read[f"allegro_contacts {split} True"][0] == read[f"allegro_contacts {split} False"][0] > 0
+    for folder, splits in expected.items():
+        for split, objects in splits.items():
+            for hand, joints in (("allegro", 16), ("barrett", 8)):
+                for streaming in (False, True):
+                    found = read.pop(f"{folder} {hand} {split} {streaming}")
+                    assert found == [10 * len(objects), sorted(objects), joints]
+            once, again = (read.pop(f"{folder} allegro_contacts {split} {streaming}") for streaming in (False, True))
+            assert once == again and once[0] > 0
+    assert read == {}
     assert {entry["config_name"] for entry in card(made)["configs"]} == {
         "allegro", "barrett", "allegro_contacts", "barrett_contacts"
     }  # fmt: skip
