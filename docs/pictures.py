@@ -34,7 +34,7 @@ def main() -> None:
         for example in sorted(EXAMPLES.glob("[0-9]*.py")):
             print(f"running {example.name}")
             runpy.run_path(str(example))["main"](folder)
-        for script in ("phong.py", "paper.py", "ranges.py"):
+        for script in ("phong.py", "paper.py", "ranges.py", "gallery.py"):
             runpy.run_path(str(DOCS / script))["main"](folder)
         warpgrasp(["validate", f"{folder}/judged.npz", "--record", f"{images}/validate.gif"])
         warpgrasp(["hands", "--inspect", "shadow", "--preview", f"{folder}/shadow.png"])

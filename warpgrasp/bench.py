@@ -21,7 +21,8 @@ from .baselines import BASELINES, AnnealingOptions
 from .bench_suites import Entry, suite
 from .descend import ProgressCallback
 from .errors import FileFormatError, OptionError, WarpgraspError
-from .evaluation import evaluate
+from .evaluation import evaluate, threshold_name
+from .geometry import THRESHOLDS
 from .hand import Hand
 from .hand_file import load_hand
 from .mesh import ObjectMesh
@@ -35,18 +36,25 @@ from .validation import validate
 EPSILON = "epsilon_l1_mu05_edges8"
 """Ferrari and Canny's epsilon as ``evaluate`` measures it."""
 
+Q1 = "q1_dexgraspbench_tips_mu03"
+"""DexGraspBench's Q1 as ``evaluate`` measures it."""
+
+AREAS = {threshold: f"contact_area_{threshold_name(threshold)}_m2" for threshold in THRESHOLDS}
+"""Keys of the contact area by the distance [m] that counts as contact."""
+
 KEPT = (
     "penetration_depth_m",
     "self_penetration_depth_m",
     "links_in_contact_2mm",
-    "contact_area_5mm_m2",
+    *AREAS.values(),
     "intersection_volume_1mm_m3",
     "wrench_residual_mu02",
     EPSILON,
+    Q1,
 )
 """Metrics of each grasp that a cell keeps, besides the protocols' own."""
 
-FORMAT = "warpgrasp bench cell, version 1"
+FORMAT = "warpgrasp bench cell, version 2"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

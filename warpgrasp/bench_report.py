@@ -7,19 +7,23 @@ import math
 import os
 import platform
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .bench import EPSILON, Settings, finite, write_atomically
+from .bench import EPSILON, Q1, Settings, finite, write_atomically
 from .physics.protocols import find_protocol
 
 Row = dict[str, Any]
 
 DASH = "-"
 """Where there is nothing to report."""
+
+BEST = 10
+"""Grasps of each object whose epsilon is looked at apart."""
 
 NOTES = f"""\
 Every object was attempted with the same number of grasps. A share is followed by its 95 % interval (Wilson 1927) and a
@@ -74,12 +78,16 @@ def summarize(rows: list[Row], protocols: Iterable[str]) -> dict[str, Any]:
         "grasp_count": len(valid),
         "valid": share(valid),
         "penetration_mean_m": mean(depth),
+        "self_penetration_mean_m": mean(column(rows, "self_penetration_depth_m")),
         "penetration_p95_m": float(np.quantile(depth[np.isfinite(depth)], 0.95))
         if np.isfinite(depth).any()
         else math.nan,
         "links_in_contact_2mm": mean(column(rows, "links_in_contact_2mm")),
         "contact_area_5mm_m2": mean(column(rows, "contact_area_5mm_m2")),
         EPSILON: mean(column(rows, EPSILON)),
+        f"{EPSILON}_best_{BEST}": mean(np.array([_best(column([row], EPSILON)) for row in rows])),
+        Q1: mean(column(rows, Q1)),
+        "pca1_share": mean(_diversity(rows, "pca1_share")),
         "sigma_keypoint_m": mean(_diversity(rows, "sigma_keypoint_m")),
         "sigma_rotation_deg": mean(_diversity(rows, "sigma_rotation_deg")),
         "core_seconds_per_grasp": sum(row["core_seconds"] for row in rows) / max(len(valid), 1),
@@ -94,13 +102,31 @@ def _success(rows: list[Row], protocol: str, valid: np.ndarray) -> dict[str, Any
     held = column(rows, f"success_{protocol}") > 0.0
     by_object = {row["object"]: float((column([row], f"success_{protocol}") > 0.0).mean()) for row in rows}
     worst = min(by_object, key=lambda name: by_object[name])
+    valid_by_object = {row["object"]: float(valid_and_held(row, protocol).mean()) for row in rows}
+    worst_valid = min(valid_by_object, key=lambda name: valid_by_object[name])
+    core_seconds = sum(row["core_seconds"] for row in rows)
     return {
         "of_attempted": share(held),
         "of_valid": share(held[valid]),
+        "valid_of_attempted": share(held & valid),
         "mean_over_objects": mean(np.array(list(by_object.values()))),
         "worst_object": worst,
         "worst_share": by_object[worst],
+        "valid_worst_object": worst_valid,
+        "valid_worst_share": valid_by_object[worst_valid],
+        "valid_per_core_second": int((held & valid).sum()) / core_seconds if core_seconds > 0.0 else math.nan,
     }
+
+
+def valid_and_held(row: Row, protocol: str) -> np.ndarray:
+    """Which grasps of a cell are labelled valid and hold under a protocol, bool."""
+    return (column([row], "valid") > 0.0) & (column([row], f"success_{protocol}") > 0.0)
+
+
+def _best(values: np.ndarray) -> float:
+    """Mean of the ``BEST`` largest finite values, of all where there are fewer; NaN where there is none."""
+    values = np.sort(values[np.isfinite(values)])[-BEST:]
+    return float(values.mean()) if len(values) else math.nan
 
 
 def verdicts(rows: Iterable[Row], protocols: Iterable[str]) -> list[str]:
@@ -157,6 +183,20 @@ def write_report(rows: list[Row], settings: Settings, out: Path) -> str:
     write_atomically(out / "table.md", text)
     plot(rows, settings, out)
     return text
+
+
+def processor(device: str) -> str:
+    """What a Warp device is called by its maker; the machine's kind where the system does not tell."""
+    import warp as wp
+
+    target = wp.get_device(device)
+    if target.is_cuda:
+        return target.name
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def environment() -> dict[str, Any]:

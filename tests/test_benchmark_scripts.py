@@ -1,0 +1,143 @@
+"""The scripts behind the committed results run, and compute what they say."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from warpgrasp import bench
+from warpgrasp.bench_suites import suite
+from warpgrasp.options import recipe
+
+ROOT = Path(__file__).parents[1]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Imports a script of a folder, and runs it with arguments where there are any."""
+
+    def load(name: str, *arguments: str, folder: str = "benchmarks") -> ModuleType:
+        monkeypatch.syspath_prepend(str(ROOT / folder))
+        module = importlib.import_module(name)
+        if arguments:
+            monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+            module.main()
+        return module
+
+    return load
+
+
+def row(name: str, valid: list[int], held: list[int], epsilon: list[float | None]) -> dict:
+    """A cell's result with made-up numbers."""
+    grasps = {
+        "valid": [bool(value) for value in valid],
+        "reason": [""] * len(valid),
+        "success_fc6": held,
+        "penetration_depth_m": [0.0004] * len(valid),
+        "self_penetration_depth_m": [0.0002] * len(valid),
+        "links_in_contact_2mm": [9] * len(valid),
+        bench.EPSILON: epsilon,
+        bench.Q1: [0.05] * len(valid),
+        **{key: [threshold] * len(valid) for threshold, key in bench.AREAS.items()},
+    }
+    spread = {"sigma_keypoint_m": 0.02, "sigma_rotation_deg": 90.0, "pca1_share": 0.3}
+    common = {"hand": "shadow", "recipe": "default", "device": "cpu", "seconds": 1.0, "core_seconds": 2.0}
+    return {"object": name, "grasps": grasps, "diversity": spread, "judge_seconds": 1.0, **common}
+
+
+def test_ablation_table_by_hand(script):
+    ablation = script("ablation")
+    rows = [
+        row("025_mug r06cm", [1, 1, 1, 0], [1, 1, 0, 1], [0.3, 0.2, 0.1, 0.0]),
+        row("013_apple r06cm", [1, 0, 0, 0], [1, 0, 0, 0], [0.4, 0.4, None, 0.0]),
+    ]
+    wanted, whole, seen, unseen = ablation.table("shadow", {"default": rows})
+    assert wanted["fc6, of valid [%]"] == "≥ 97" and wanted["first PCA share"] == "≤ 0.33"
+    assert (whole["objects"], seen["objects"], unseen["objects"]) == ("all (2)", "tuned (1)", "held out (1)")
+    assert whole["fc6, of valid [%]"] == "**75.0**" and unseen["fc6, of valid [%]"] == "100.0"
+    assert whole["valid and holding, of attempted [%]"] == "**37.5**", "held but not valid does not count"
+    assert whole["worst object [%]"] == "**25**" and seen["worst object [%]"] == "50"
+    assert whole["penetration, mean [mm]"] == "0.40" and whole["self-penetration, mean [mm]"] == "**0.200**"
+    # The four of the mug average 0.15, the three of the apple that are finite 0.267.
+    assert whole["epsilon of the 10 best"] == "**0.208**" and unseen["epsilon of the 10 best"] == "0.267"
+    assert whole["rotation, sigma [deg]"] == "**90**" and whole["Q1"] == "0.050"
+    assert whole["valid and holding per core-second"] == "**0.75**"
+    np.testing.assert_allclose(ablation.areas(rows), list(bench.AREAS))
+
+
+def test_ten_best_are_the_ten_largest_of_each_object(script):
+    ablation = script("ablation")
+    many = row("a", [1] * 12, [1] * 12, [0.1, 0.2, *([0.3] * 10)])
+    (_, line) = ablation.table("shadow", {"default": [many]})
+    assert line["epsilon of the 10 best"] == "0.300"
+
+
+def test_only_terms_that_act_are_switched_off(script):
+    ablation = script("ablation")
+    assert "balance" in ablation.switchable("default") and "balance" not in ablation.switchable("attraction")
+    assert "leak" in ablation.switchable("paper") and "leak" not in ablation.switchable("default")
+    for name in ("default", "paper"):
+        for term in ablation.switchable(name):
+            assert ablation.acting(recipe(name).without(term)) != ablation.acting(recipe(name))
+
+
+@pytest.mark.slow
+def test_ablation_runs_and_reports_again_what_is_there(script, tmp_path, capsys):
+    words = ["primitives", "--cells", str(tmp_path / "cells"), "--hands", "panda", "--recipe", "attraction"]
+    words += ["--others", "random-closing", "--terms", "finish", "--count", "1", "--device", "cpu"]
+    out = ["--out", str(tmp_path)]
+    ablation = script("ablation", *words, "--partial", *out)
+    assert "wrote" in capsys.readouterr().out and "## panda" not in (tmp_path / "primitives_ablation.md").read_text()
+    few = suite("primitives")[:2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "suite", lambda *_: few)
+        script("ablation", *words, *out)
+        text = (tmp_path / "primitives_ablation.md").read_text()
+        assert text.count("all (2)") == 3 and "attraction-without-finish" in text
+        assert "--cells CELLS" in text and str(tmp_path / "cells") not in text
+        assert (tmp_path / "primitives_contact.png").read_bytes().startswith(PNG)
+        patch.setattr(bench, "run", lambda *_, **__: pytest.fail("nothing is to be run"))
+        script("ablation", *words, "--partial", *out)
+    assert ablation.TUNED and "all (2)" in (tmp_path / "primitives_ablation.md").read_text()
+
+
+def test_speed_adds_up_by_hand(script):
+    speed = script("speed")
+    common = {"hand": "shadow", "recipe": "default", "count": 100, "seconds": 5.0, "core_seconds": 10.0}
+    rows = [
+        {**common, "valid": 80, "judged": 10, "held": 9},
+        {**common, "valid": 20, "judged": 20, "held": 10},
+        {**common, "count": 200, "valid": 0, "judged": 0, "held": 0},
+    ]
+    first, second = speed.rates(rows)
+    assert first.numbers == (200, 100, pytest.approx(80 * 0.9 + 10))
+    assert speed.line(first)["attempted / valid / holding per second"] == "20.00 / 10.00 / 8.20"
+    assert speed.line(first)["attempted / valid / holding per core-second"] == "10.00 / 5.00 / 4.10"
+    assert second.numbers == (200, 0, 0.0) and speed.line(second)["fc6, of valid [%]"] == "-"
+
+
+@pytest.mark.slow
+def test_speed_runs_and_goes_on(script, tmp_path, capsys):
+    words = ["--hands", "panda", "--recipes", "attraction", "random-closing", "--ablate", "--names", "cube 5 cm"]
+    words += ["--counts", "2", "--device", "cpu", "--out", str(tmp_path)]
+    speed = script("speed", *words)
+    raw = tmp_path / "speed.jsonl"
+    assert raw.read_text().count("\n") == 2 and "of 2 valid" in capsys.readouterr().out
+    text = (tmp_path / "speed.md").read_text()
+    assert "| panda | attraction | 2 | 2 |" in text and "cube 5 cm" in text
+    assert (tmp_path / "speed.png").read_bytes().startswith(PNG)
+    first = raw.read_text().splitlines()[0]
+    raw.write_text(first + "\n")
+    made = json.loads(first) | {"recipe": "random-closing", "valid": 0, "judged": 0, "held": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speed, "measure", lambda *_: made)
+        script("speed", *words)
+    assert "| panda | random-closing | 2 | 2 | 0 | - |" in (tmp_path / "speed.md").read_text()
+    assert raw.read_text().splitlines()[0] == first
