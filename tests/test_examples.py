@@ -160,6 +160,15 @@ def test_export(tmp_path):
     assert (tmp_path / "exported.png").read_bytes().startswith(PNG)
 
 
+@pytest.mark.slow
+def test_tactile(tmp_path):
+    out = run("15_tactile.py", str(tmp_path), "2", "20")
+    assert "of 2 hold on soft fingertips; q-scores: " in out
+    with np.load(tmp_path / "touch.npz") as file:
+        assert file["taxel_force"].shape == (2, 5, 24, 3)
+    assert (tmp_path / "touch.png").read_bytes().startswith(PNG)
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
 def test_example_is_short_and_documented(path):
     assert len(path.read_text().splitlines()) <= 60
