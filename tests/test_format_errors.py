@@ -327,11 +327,16 @@ def test_what_numpy_itself_would_trip_over(tmp_path):
         (b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x0fabc", "damaged"),
         # a stack that is empty
         (b"\x80\x03R.", "damaged"),
+        # attributes for a class of ours, which would stay after the file
+        (b"\x80\x03cnumpy\nndarray\nN}X\x05\x00\x00\x00valueK\x01s\x86b.", "refused"),
+        # and for a function
+        (b"\x80\x03cnumpy.core.multiarray\nscalar\nN}X\x01\x00\x00\x00xK\x01s\x86b.", "refused"),
         # an object elsewhere
         (b"\x80\x03Pname\n.", "refused"),
     ):
         file.write_bytes(header + body)
         assert words in message(file, "dexgraspbench"), body
+    assert pickled.Array.value is None and not vars(pickled.scalar)
 
 
 def test_containers_that_hold_each_other_end(tmp_path):

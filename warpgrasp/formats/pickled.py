@@ -106,11 +106,12 @@ def parse_npy(path: Path, content: bytes) -> Any:
     return value.item() if value.shape == () else list(value)
 
 
-class Unpickler(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
-    """Loads arrays, numbers, text and plain containers only.
+Interpreter: Any = pickle._Unpickler  # pyright: ignore[reportAttributeAccessIssue]
+"""The one written in Python: the one in C takes any amount of memory for a few bytes that ask for it."""
 
-    The interpreter written in Python: the one in C takes any amount of memory for a few bytes that ask for it.
-    """
+
+class Unpickler(Interpreter):
+    """Loads arrays, numbers, text and plain containers only."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="latin1")
@@ -121,6 +122,15 @@ class Unpickler(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssu
         if (module, name) not in ALLOWED:
             raise Refused(f"it asks for {module}.{name}; only arrays, numbers, text and containers are read")
         return ALLOWED[module, name]
+
+    def load_build(self) -> None:
+        """Give arrays and types their state, and nothing else: ``setattr`` on a class here would outlive the file."""
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], Array | Kind):
+            raise Refused("it gives a state to something other than an array")
+        self.stack[-1].__setstate__(state)
+
+    dispatch = Interpreter.dispatch | {pickle.BUILD[0]: load_build}
 
     def persistent_load(self, pid: Any) -> Any:
         """Nothing is looked up elsewhere."""
