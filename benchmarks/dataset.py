@@ -34,7 +34,7 @@ from warpgrasp.dataset.make import Job, Worker  # noqa: E402
 from warpgrasp.dataset.plan import plan  # noqa: E402
 
 RESULTS = FOLDER / "results" / "dataset.json"
-ROWS = 200_000
+ROWS = 100_000
 HANDS = ("barrett", "allegro", "shadow")
 
 
@@ -156,7 +156,7 @@ def rates_of(grasps: Any, path: Path) -> dict[str, float]:
     }
 
 
-def fastest(work: Callable[[], Any], repeats: int = 5) -> float:
+def fastest(work: Callable[[], Any], repeats: int = 15) -> float:
     """CPU time of the fastest of some runs [s]: other programs on the machine only make it longer."""
     seconds = []
     for _ in range(repeats):

@@ -170,7 +170,7 @@ def test_an_object_that_cannot_be_loaded_is_recorded_and_the_run_goes_on(config,
 def test_progress_is_told_where_nobody_watches(capsys, monkeypatch):
     monkeypatch.setattr(generate_command, "SECONDS_PER_LINE", -1.0)
     report = dataset.Report(planned=4, there=1, grasps=12, begin=0.0, end=10.0)
-    with generate_command.bar(argparse.Namespace(quiet=False)) as progress:
+    with generate_command.Bar(argparse.Namespace(quiet=False)) as progress:
         for outcome in (make.Outcome(key="a", rows=4, valid=1), make.Outcome(key="b", error="no mesh")):
             report.add(outcome, 4)
             progress(report)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import FileFormatError
 from .arguments import natural_number, positive_integer, positive_number
-from .generate import bar, duration
+from .generate import Bar, duration
 from .output import print_json, start_warp, table
 
 HELP = "look after a dataset: verify, repair, merge, stats, split"
@@ -75,7 +75,7 @@ def repair(options: argparse.Namespace) -> None:
     from ..dataset import verifying
 
     options.executor = options.part = None
-    with bar(options) as progress:
+    with Bar(options) as progress:
         problems, report = verifying.repair(
             options.folder, workers=options.workers, device=options.device, on_report=progress
         )

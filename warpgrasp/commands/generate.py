@@ -15,7 +15,7 @@ from .arguments import positive_integer
 from .output import print_json, start_warp, table
 
 if TYPE_CHECKING:
-    from ..dataset.generating import Estimate, Report
+    from ..dataset import Estimate, Report
 
 HELP = "make a dataset of grasps: hands x objects, resumable"
 DESCRIPTION = (
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
     """``warpgrasp generate``."""
     start_warp()
     from ..dataset import config as configs
-    from ..dataset.generating import estimate, generate
+    from ..dataset import estimate, generate
     from ..device import choose
 
     config = configs.read_config(options.config)
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
     elif options.executor == "slurm":
         write_array(options, config)
     else:
-        with bar(options) as progress:
+        with Bar(options) as progress:
             report = generate(
                 config,
                 options.out,
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> None:
             raise OptionError(f"no shard could be made: {next(iter(report.failures.values()))}")
 
 
-class bar:
+class Bar:
     """Grasps done, rate, yield and time left on stderr: a bar for people, a line now and then in a log."""
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -101,7 +101,7 @@ class bar:
         self.tqdm = tqdm(unit="grasp", disable=options.quiet or not seen, leave=False, smoothing=0.0)
         self.next_line = math.inf if options.quiet or seen else time.monotonic() + SECONDS_PER_LINE
 
-    def __enter__(self) -> bar:
+    def __enter__(self) -> Bar:
         return self
 
     def __exit__(self, *_: object) -> None:

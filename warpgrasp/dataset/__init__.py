@@ -7,8 +7,9 @@
 
 from .config import Config as Config
 from .config import read_config as read_config
+from .estimating import Estimate as Estimate
+from .estimating import estimate as estimate
 from .generating import Report as Report
-from .generating import estimate as estimate
 from .generating import generate as generate
 from .merging import merge as merge
 from .schema import contact_table as contact_table

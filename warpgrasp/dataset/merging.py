@@ -14,9 +14,8 @@ import numpy as np
 from ..errors import FileFormatError, OptionError
 from ..files import write_atomically
 from .card import write_card
-from .generating import MERGED
 from .schema import KEY, merge_tables, read_metadata, read_object, read_table
-from .store import TABLES, Part, ShardSummary, Store, open_store
+from .store import MERGED, TABLES, Part, ShardSummary, Store, open_store
 from .verifying import file_problem
 
 if TYPE_CHECKING:

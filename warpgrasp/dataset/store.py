@@ -42,6 +42,9 @@ MAX_JSON_BYTES = 64 * 1024**2
 TABLES = ("grasps", "contacts", "tactile")
 """Folders of tables that a record may list; the first holds the grasps."""
 
+MERGED = "part-"
+"""What the names of merged parts begin with."""
+
 FILE = re.compile(rf"({'|'.join(TABLES)})/([A-Za-z0-9_][A-Za-z0-9_.+-]*)/([A-Za-z0-9_][A-Za-z0-9_.+-]*)\.parquet")
 HASH = re.compile("[0-9a-f]{64}")
 
