@@ -78,12 +78,6 @@ def test_grasps_come_back(tmp_path, name, hand):
     assert len(again[again.valid]) == 3
 
 
-@pytest.mark.parametrize("name", PATHS)
-def test_names_and_what_is_lost_are_said(name):
-    module = formats.find(name)
-    assert module.SUMMARY and module.LOSES
-
-
 def test_reading_finds_the_format_by_the_suffix(tmp_path):
     grasps = random_grasps("allegro", 2)
     for name in ("isaac_grasp", "graspgen", "usd", "hdf5"):
@@ -400,6 +394,20 @@ print(json.dumps([values[25:28], plane.tolist(), scale.item()]))
     assert height.min() == pytest.approx(0.0, abs=1e-6) and np.linalg.norm(plane[:3]) == pytest.approx(1.0)
     mesh = trimesh.load_mesh(path / "meshes" / "warpgrasp" / "a-box" / "decomposed.obj")
     np.testing.assert_allclose(mesh.extents / scale, OBJECT_SIZE, atol=1e-6)
+
+
+def test_unidexgrasp_plane_is_the_table_of_the_grasps(tmp_path):
+    from warpgrasp.resting import RestingPose
+
+    grasps = random_grasps("shadow", 1)
+    # on the side that is lowest after a quarter turn about x
+    turn = np.array([np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0])
+    low = (rotation.matrix_from_quaternion(turn) @ grasps.object_vertices.T)[2].min()
+    grasps.table = RestingPose(np.array([0.0, 0.0, -low]), turn, 1.0)
+    file = next(exported(tmp_path, "unidexgrasp", grasps).rglob("00000.npz"))
+    plane = np.load(file, allow_pickle=True)["plane"]
+    height = grasps.object_vertices @ plane[:3] + plane[3]
+    assert height.min() == pytest.approx(0.0, abs=1e-6) and height.max() == pytest.approx(OBJECT_SIZE[1], abs=1e-6)
 
 
 def test_a_wrist_at_right_angles_survives_euler_angles(tmp_path):

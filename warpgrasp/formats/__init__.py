@@ -1,6 +1,6 @@
 """Grasps in the files of other projects, both ways.
 
-A format is a module here: ``SUMMARY`` and ``LOSES``, ``write(grasps, path)`` and ``read(path, ...)``. It is imported
+A format is a module here: ``write(grasps, path)``, ``read(path, ...)``, and ``LOSES``, what is not kept. It is imported
 when it is used. Joint names and root frames of other projects are in ``hands.yaml``.
 """
 

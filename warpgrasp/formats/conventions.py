@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import rotation
-from ..errors import FileFormatError, HandError, OptionError
+from ..errors import FileFormatError, OptionError
 from ..pose import Pose
 
 if TYPE_CHECKING:
@@ -167,12 +167,6 @@ def hands_of(table: str) -> tuple[str, ...]:
 def bundled_name(table: str, theirs: str) -> str | None:
     """Which bundled hand a format calls ``theirs``; the first where several match."""
     return next((hand for hand, one in _read_table().get(table, {}).items() if one.name == theirs), None)
-
-
-def same_hand(path: Path, given: Hand, recorded: str) -> None:
-    """Raise if a file says that it is of another hand than the given one."""
-    if recorded and recorded != given.hash:
-        raise HandError(given.path, f"is not the hand that the grasps in {path} were made with")
 
 
 def _split(transform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

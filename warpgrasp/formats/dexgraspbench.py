@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ..mesh import ObjectMesh
     from ..result import Grasps
 
-SUMMARY = "folder for DexGraspBench's evaluator: graspdata/OBJECT/scale100_pose000/N.npy and object/OBJECT"
 LOSES = "info, lift, table and arm"
 
 PHASES = ("pregrasp", "grasp", "squeeze")
@@ -40,14 +39,15 @@ def write(grasps: Grasps, path: Path) -> None:
     pieces = writer.write_pieces(folder / "urdf" / "meshes", "convex_piece_{:03d}.obj")
     writer.write_urdf(folder / "urdf" / "coacd.urdf", [f"meshes/{piece}" for piece in pieces])
     writer.write_facts(folder / "info" / "simplified.json")
-    poses = (grasps.pregrasp, grasps.pose, grasps.squeeze)
-    qpos = [np.concatenate(way.export_pose(grasps.joint_names, pose), axis=1) for pose in poses]
+    qpos = {
+        phase: np.concatenate(way.export_pose(grasps.joint_names, grasps.phases[phase]), axis=1) for phase in PHASES
+    }
     for i in range(len(grasps)):
         record: dict[str, Any] = {
             "obj_path": str(folder),
             "obj_scale": 1.0,
             "obj_pose": np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]),
-            **{f"{phase}_qpos": values[i] for phase, values in zip(PHASES, qpos, strict=True)},
+            **{f"{phase}_qpos": values[i] for phase, values in qpos.items()},
             "joint_names": list(way.joint_names),
             "hand": grasps.hand_source,
             "hand_hash": grasps.hand_hash,

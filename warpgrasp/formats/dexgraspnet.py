@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..mesh import ObjectMesh
     from ..result import Grasps
 
-SUMMARY = "folder with dataset/OBJECT.npy and meshdata/OBJECT/coacd; Shadow and Allegro hands"
 LOSES = "info, lift, table and arm"
 
 PHASES = {"grasp": "qpos", "pregrasp": "qpos_pregrasp", "squeeze": "qpos_squeeze"}
@@ -35,8 +34,7 @@ def write(grasps: Grasps, path: Path) -> None:
     writer = Writer(grasps, scale)
     writer.write_mesh(folder / "decomposed.obj")
     writer.write_urdf(folder / "coacd.urdf", writer.write_pieces(folder, "coacd_convex_piece_{}.obj"))
-    poses = {"grasp": grasps.pose, "pregrasp": grasps.pregrasp, "squeeze": grasps.squeeze}
-    rows = {PHASES[phase]: qpos(way, grasps.joint_names, pose) for phase, pose in poses.items()}
+    rows = {key: qpos(way, grasps.joint_names, grasps.phases[phase]) for phase, key in PHASES.items()}
     records = [
         {
             "scale": scale,

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..mesh import ObjectMesh
     from ..result import Grasps
 
-SUMMARY = "one .json file with 4 x 4 matrices and whether each holds, with the mesh beside it"
 LOSES = "metrics, info, lift, table and arm; other programs see no joints and one phase"
 
 PHASES = ("grasp", "pregrasp", "squeeze")
@@ -34,8 +33,7 @@ def write(grasps: Grasps, path: Path) -> None:
     """The file, and ``<stem>.obj`` beside it."""
     way = conventions.convention("graspgen", grasps)
     object_file = path.with_suffix(".obj")
-    poses = dict(zip(PHASES, (grasps.pose, grasps.pregrasp, grasps.squeeze), strict=True))
-    rows = {phase: way.export_pose(grasps.joint_names, pose) for phase, pose in poses.items()}
+    rows = {phase: way.export_pose(grasps.joint_names, grasps.phases[phase]) for phase in PHASES}
     document = {
         "object": {"file": object_file.name, "scale": 1.0},
         "grasps": {"transforms": _matrices(rows["grasp"]), "object_in_gripper": _holds(grasps).tolist()},

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ..mesh import ObjectMesh
     from ..result import Grasps
 
-SUMMARY = "one .h5 file with all arrays, the mesh included; needs the extra [hdf5]"
 LOSES = "nothing"
 
 CONVENTIONS = {

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..mesh import ObjectMesh
     from ..result import Grasps
 
-SUMMARY = "one .yaml file, joints by name, with the mesh beside it"
 LOSES = "metrics, info, lift, table and arm"
 
 MAX_BYTES = 64 * 1024**2
@@ -106,12 +105,12 @@ def read(
 
 def _grasp(grasps: Grasps, i: int) -> dict[str, Any]:
     row: dict[str, Any] = {"confidence": 1.0 if grasps.valid[i] else 0.0, "reason": str(grasps.reason[i])}
-    poses = {"grasp": grasps.pose, "pregrasp": grasps.pregrasp, "squeeze": grasps.squeeze}
     for phase, prefix in PREFIXES.items():
-        w, x, y, z = poses[phase].wrist_quaternion[i].tolist()
-        row[f"{prefix}position"] = poses[phase].wrist_position[i].tolist()
+        pose = grasps.phases[phase]
+        w, x, y, z = pose.wrist_quaternion[i].tolist()
+        row[f"{prefix}position"] = pose.wrist_position[i].tolist()
         row[f"{prefix}orientation"] = {"w": w, "xyz": [x, y, z]}
-        joints = poses[phase].joint_position[i].tolist()
+        joints = pose.joint_position[i].tolist()
         row[f"{prefix}cspace_position"] = dict(zip(grasps.joint_names, joints, strict=True))
     return row
 

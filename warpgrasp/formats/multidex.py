@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ..mesh import ObjectMesh
     from ..result import Grasps
 
-SUMMARY = "folder with ROBOT/ROBOT.pt: position, six numbers of the rotation, joints"
 LOSES = "digits beyond float32; metrics, info, lift, table and arm"
 
 COLLECTION = "warpgrasp"

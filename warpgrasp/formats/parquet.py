@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..mesh import ObjectMesh
     from ..result import Grasps
 
-SUMMARY = "folder of a dataset that warpgrasp.dataset reads; further exports are added to it"
 LOSES = "digits beyond float32"
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..mesh import ObjectMesh
     from ..result import Grasps
 
-SUMMARY = "folder with datasetv4.1/warpgrasp/OBJECT/NNNNN.npz, Shadow hand only"
 LOSES = "metrics, info, lift and arm"
 
 CATEGORY = "warpgrasp"
@@ -38,8 +37,7 @@ def write(grasps: Grasps, path: Path) -> None:
     name, scale = code(grasps.object_name), nearest_scale(grasps)
     folder = empty_folder(path / "datasetv4.1" / CATEGORY / name)
     Writer(grasps, scale).write_mesh(path / "meshes" / CATEGORY / name / "decomposed.obj")
-    poses = {"grasp": grasps.pose, "pregrasp": grasps.pregrasp, "squeeze": grasps.squeeze}
-    rows = {PHASES[phase]: qpos(way, grasps.joint_names, pose) for phase, pose in poses.items()}
+    rows = {key: qpos(way, grasps.joint_names, grasps.phases[phase]) for phase, key in PHASES.items()}
     plane = table_plane(grasps)
     for i in range(len(grasps)):
         content = {key: pickled.object_bytes(values[i]) for key, values in rows.items()}
@@ -99,9 +97,8 @@ def table_plane(grasps: Grasps) -> np.ndarray:
 
     Without a table it is the horizontal plane that the object stands on.
     """
-    table = getattr(grasps, "table", None)
-    if table is not None:
-        return np.array([*table.normal, -table.offset], np.float32)
+    if grasps.table is not None:
+        return np.array([*grasps.table.normal, -grasps.table.offset], np.float32)
     return np.array([0.0, 0.0, 1.0, -grasps.object_vertices[:, 2].min()], np.float32)
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ..pose import Pose
     from ..result import Grasps
 
-SUMMARY = "one .usda or .usdc scene: object, hand, a grasp per three time codes; needs the extra [usd]"
 LOSES = "metrics that are not numbers, lift, table and arm"
 
 FORMAT = "warpgrasp grasps in USD, version 1"
@@ -42,7 +41,7 @@ OBJECT_COLOR, HAND_COLOR = (0.93, 0.60, 0.30), (0.55, 0.62, 0.75)
 def write(grasps: Grasps, path: Path) -> None:
     """The scene. Time code 3 i, 3 i + 1 and 3 i + 2 are pregrasp, grasp and squeeze of grasp i."""
     Gf, Sdf, Usd, UsdGeom, Vt = _pxr()
-    poses = {"pregrasp": grasps.pregrasp, "grasp": grasps.pose, "squeeze": grasps.squeeze}
+    poses = {phase: grasps.phases[phase] for phase in PHASES}
     with whole_file(path, *SUFFIXES) as temporary:
         stage = Usd.Stage.CreateNew(str(temporary))
         UsdGeom.SetStageMetersPerUnit(stage, 1.0)
