@@ -217,17 +217,29 @@ def overhead(folder: Path) -> dict[str, Any]:
         found[f"synthesis, {name} [core-seconds per grasp]"] = round(inside / config.count, 3)
         found[f"pipeline around it, {name} [core-seconds per grasp]"] = round(around / config.count, 5)
         found[f"overhead, {name} [%]"] = round(100.0 * around / inside, 2)
-    start_code = (
-        "import time\nfrom warpgrasp.dataset.executors import start_worker\nfrom warpgrasp.dataset.make import Job\n"
-        "from warpgrasp.dataset import read_config\nimport sys\n"
-        "start_worker(Job(folder=sys.argv[2], config=read_config(sys.argv[1]), device='cpu'), 0, 1)\n"
-        "print(time.process_time())"
-    )
-    command = [sys.executable, "-c", start_code, str(path), str(folder)]
-    lines = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)]
-    start_seconds = min(float(line.splitlines()[-1]) for line in lines)
-    found["start of a worker, once per 256 shards [core-seconds]"] = round(start_seconds, 2)
+    lines = [start_of_worker(path, folder).communicate()[0] for _ in range(3)]
+    found["start of a worker, once per 256 shards [core-seconds]"] = min(map(float, lines))
     return found
+
+
+def start_of_worker(config: Path, folder: Path, **environment: str) -> subprocess.Popen:
+    """A process that starts a worker and prints what core-seconds that took."""
+    code = (
+        "import sys, time; from warpgrasp import dataset; from warpgrasp.dataset.make import Job;"
+        "from warpgrasp.dataset.executors import start_worker;"
+        "start_worker(Job(folder=sys.argv[2], config=dataset.read_config(sys.argv[1]), device='cpu'), 0, 1);"
+        "print(round(time.process_time(), 2))"
+    )
+    command = [sys.executable, "-c", code, str(config), str(folder)]
+    return subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
+
+
+def kernels(folder: Path) -> dict[str, Any]:
+    """Three workers of a node that start together with an empty kernel cache: one compiles, the others wait for it."""
+    path = write_config(folder)
+    processes = [start_of_worker(path, folder, WARP_CACHE_PATH=str(folder / "cache")) for _ in range(3)]
+    took = sorted(float(process.communicate()[0].splitlines()[-1]) for process in processes)
+    return {"core-seconds of each": took}
 
 
 def memory(folder: Path) -> dict[str, Any]:
@@ -257,7 +269,7 @@ def resident(pid: str) -> float:
 
 
 SECTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
-    function.__name__: function for function in (kills, ray, disk, corruption, rates, sizes, overhead, memory)
+    function.__name__: function for function in (kills, ray, disk, corruption, rates, sizes, overhead, kernels, memory)
 }
 
 

@@ -20,8 +20,7 @@ from dataset_runs import Reader, content, run_and_kill, simulate, start, write_c
 from simulated_synthesis import simulated_grasps
 
 import warpgrasp
-from warpgrasp import dataset
-from warpgrasp.cli import main
+from warpgrasp import cli, dataset
 from warpgrasp.commands import generate as generate_command
 from warpgrasp.dataset import make, plan
 
@@ -160,7 +159,7 @@ def test_an_object_that_cannot_be_loaded_is_recorded_and_the_run_goes_on(config,
     assert {(record["object"], record["hand"]) for record in records} == {("broken", "allegro"), ("broken", "barrett")}
     assert all("broken.stl" in record["error"] for record in records)
     assert "broken.stl" in (out / "summary.html").read_text()
-    assert main(["dataset", "stats", str(out)]) == 0
+    assert cli.main(["dataset", "stats", str(out)]) == 0
     assert "6 shards could not be made" in capsys.readouterr().out
     shutil.copy(tmp_path / "meshes" / "box0.stl", tmp_path / "meshes" / "broken.stl")
     assert simulate(config, out).made == 6
@@ -256,7 +255,7 @@ def test_a_configuration_that_cannot_work_is_refused(tmp_path, changes, message)
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, message, capsys):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
-    assert main(["generate", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert cli.main(["generate", str(path), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
@@ -320,19 +319,28 @@ def test_the_summary_page_needs_nothing_else(made):
 def test_the_slurm_script_makes_the_dataset(tmp_path, config, capsys):
     out = tmp_path / "array"
     assert (
-        main(["generate", str(config), "--out", str(out), "--executor", "slurm", "--workers", "4", "--device", "cpu"])
+        cli.main(
+            ["generate", str(config), "--out", str(out), "--executor", "slurm", "--workers", "4", "--device", "cpu"]
+        )
         == 0
     )
     assert f"sbatch {out / 'slurm.sh'}" in capsys.readouterr().out
     script = (out / "slurm.sh").read_text()
     assert "#SBATCH --array=0-3\n" in script
-    subprocess.run(["bash", "-n", str(out / "slurm.sh")], check=True)
-    # What each task runs, with the simulated maker in place of the command.
-    command = script.strip().splitlines()[-1]
-    assert command == (
-        f"exec warpgrasp generate {config} --out {out} --quiet --device cpu "
-        '--part "${SLURM_ARRAY_TASK_ID}/${SLURM_ARRAY_TASK_COUNT}"'
-    )
+    # A stand-in on the path says what the last task would run.
+    stand_in = tmp_path / "bin" / "warpgrasp"
+    stand_in.parent.mkdir()
+    stand_in.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    stand_in.chmod(0o755)
+    environment = {
+        "PATH": f"{stand_in.parent}:/usr/bin:/bin",
+        "SLURM_ARRAY_TASK_ID": "3",
+        "SLURM_ARRAY_TASK_COUNT": "4",
+    }
+    done = subprocess.run(["bash", str(out / "slurm.sh")], env=environment, capture_output=True, text=True, check=True)
+    said = f"generate|{config}|--out|{out}|--quiet|--device|cpu|--part|3/4|"
+    assert done.stdout == said
+    assert cli.make_parser().parse_args(said.rstrip("|").split("|")).part == (3, 4)
 
 
 @pytest.mark.slow
