@@ -131,6 +131,14 @@ def test_qscore(tmp_path):
 
 
 @pytest.mark.slow
+def test_motors(tmp_path):
+    out = run("11_motors.py", str(tmp_path), "2", "20")
+    assert "22 joints, 18 motors: FFJ4 FFJ3 FFJ0" in out
+    assert "J1 exceeds J2 by at most 0 rad" in out
+    assert (tmp_path / "motors.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.slow
 def test_generate(tmp_path):
     out = run("12_generate.py", str(tmp_path), "2", "8")
     assert "6 shards made, 0 were there; 12 grasps" in out
