@@ -9,7 +9,7 @@ from ..files import write_atomically
 
 SCRIPT = """#!/bin/bash
 # Written by warpgrasp. Add what your cluster asks for (--partition, --account, --time), then: sbatch {script}
-# Each of the {tasks} tasks makes its share of the shards and skips those that are there, so submit it again at any time.
+# Each of the {tasks} tasks makes its share of the shards and skips those that are there: submit it again at any time.
 # Afterwards, the same `warpgrasp generate` without --executor makes what is still missing and writes the summary.
 #SBATCH --job-name=warpgrasp
 #SBATCH --array=0-{last}
