@@ -43,7 +43,8 @@ NOTES = f"""\
 with their pregrasp and squeeze: starts, search, finish and filters. Loading files, compiling kernels and the physics
 test are not in it; a short call before has loaded the kernels. *Core-seconds* are what all cores were busy meanwhile.
 *Valid* is the label; *holding* is valid and holds under `{PROTOCOL}`, a physics test after the clock has stopped. Times
-of several objects are added up. Intervals are 95 % (Wilson)."""
+of several objects are added up. Other work on the machine stretches the wall time; then look at core-seconds. Intervals
+are 95 % (Wilson)."""
 
 
 def main() -> None:
