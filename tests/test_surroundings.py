@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
 import warpgrasp
-from warpgrasp import OptionError
+from warpgrasp import OptionError, synthesis
 from warpgrasp.distance import DeviceMesh
 from warpgrasp.finish import check_model
 from warpgrasp.obstacles import Obstacles
@@ -150,3 +152,18 @@ def test_an_arm_with_another_hand_is_refused(box):
     arm = warpgrasp.mount_arm("ur10e", "panda", base_position=(-0.5, 0.0, 0.0))
     with pytest.raises(OptionError, match="the arm carries 'panda', and grasps of 'allegro'"):
         warpgrasp.synthesize("allegro", box, count=1, iterations=1, arm=arm, device="cpu")
+
+
+@pytest.mark.slow
+def test_hands_can_start_where_random_arm_joints_put_them(box, on_side):
+    """The wrists that a recipe with joints drawn at random starts from are within the arm's reach."""
+    hand = warpgrasp.load_hand("barrett")
+    arm = warpgrasp.mount_arm("ur10e", hand, base_position=(-0.7, 0.0, 0.0))
+    arm = dataclasses.replace(arm, world_from_object=on_side.matrix, table=True)
+    around = Surroundings(table=Table(on_side), arm=arm)
+    by_joints = dataclasses.replace(recipe("default"), start="joints", joint_noise=0.3)
+    check = check_model(hand, "cpu")
+    start = synthesis._starts(check, box, by_joints, around, 8, np.random.default_rng(0))
+    assert len(start) == 8 and arm.reachable(start).all()
+    assert np.ptp(start.joint_position, axis=0).max() > 0.2
+    np.testing.assert_allclose(hand.clamp(start.joint_position), start.joint_position, atol=1e-12)

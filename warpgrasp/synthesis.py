@@ -21,9 +21,12 @@ from .hand_file import load_hand
 from .initialize import back_off, starting_poses
 from .label import Limits
 from .mesh import ObjectMesh, load_object
+from .model import HandModel
 from .options import Recipe
 from .options import recipe as find_recipe
+from .pose import Pose
 from .result import Grasps
+from .sampling import sample_joints
 from .surroundings import NOTHING, Surroundings
 
 if TYPE_CHECKING:
@@ -99,18 +102,7 @@ def synthesize(
         raise OptionError(f"the arm carries {arm.hand.name!r}, and grasps of {hand.name!r} were asked for")
     around = _surroundings(obj, table, obstacles, arm, target)
     device_mesh, check = DeviceMesh(obj, target), check_model(hand, target)
-    candidates = 1 if around is NOTHING else START_CANDIDATES
-    start = starting_poses(
-        hand,
-        obj,
-        count * chosen.restarts * candidates,
-        distance=chosen.start_distance,
-        joint_noise=chosen.joint_noise,
-        rng=np.random.default_rng(seed),
-        start=chosen.start,
-    )
-    if candidates > 1:
-        start = start[least_of_each(around.loss(check, start), count * chosen.restarts)]
+    start = _starts(check, obj, chosen, around, count * chosen.restarts, np.random.default_rng(seed))
     start = back_off(check, device_mesh, start)
     # What is descended on may be smoothed; what is measured and labelled is not.
     smooth = smooth_mesh(obj, chosen, target) if chosen.phong_alpha else device_mesh
@@ -128,6 +120,28 @@ def synthesize(
     )
     grasps.info["seconds"] = round(time.perf_counter() - begin, 3)
     return grasps[grasps.valid] if valid_only else grasps
+
+
+def _starts(
+    model: HandModel, obj: ObjectMesh, recipe: Recipe, around: Surroundings, count: int, rng: np.random.Generator
+) -> Pose:
+    """Where hands start; each is the one of several that gets on best with its surroundings."""
+    hand, candidates = model.hand, count * (1 if around is NOTHING else START_CANDIDATES)
+    if recipe.start == "joints" and around.arm is not None:
+        wrist = around.arm.sample_wrists(candidates, obj, rng)
+        joints = sample_joints(hand, candidates, rng, spread=recipe.joint_noise)
+        start = Pose(wrist.wrist_position, wrist.wrist_quaternion, joints)
+    else:
+        start = starting_poses(
+            hand,
+            obj,
+            candidates,
+            distance=recipe.start_distance,
+            joint_noise=recipe.joint_noise,
+            rng=rng,
+            start=recipe.start,
+        )
+    return start if candidates == count else start[least_of_each(around.loss(model, start), count)]
 
 
 def _surroundings(
