@@ -78,6 +78,9 @@ class Solver:
     gravity_iterations: int = 120
     """In the last step of each direction."""
 
+    extra_iterations: tuple[int, ...] = (240, 480, 960)
+    """What grasps that are not in balance after that get on top, one further load step each."""
+
     penalty: float = 20.0
     """rho, as a multiple of the geometric mean of the pads' compliances."""
 

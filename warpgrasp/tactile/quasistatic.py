@@ -22,7 +22,7 @@ from ..proximity import find_proximity
 from ..result import Grasps
 from ..state import State, allocate
 from ..surface import surface_points
-from .closing import Closures, find_closures
+from .closing import LEAST_FORCE, Closures, find_closures
 from .condense import condense
 from .material import Material, find_material
 from .options import Load, Solver
@@ -136,19 +136,40 @@ class Quasistatic:
         stopped = np.abs(batch.motion.numpy()).max(axis=1) > LARGEST_STEP
         batch.place()
         closed = batch.read()
-        pulled = batch.repeated(len(AXES))
+        pulled = self._pull(batch, closing)
+        return self._results(finite, stopped, closing, batch, closed, pulled.read())
+
+    def _pull(self, batch: Batch, closing: np.ndarray) -> Batch:
+        """The grasps under gravity from six sides, grasp by grasp."""
+        pulled = batch.picked(np.repeat(np.arange(batch.count), len(AXES)))
+        closing = np.repeat(closing, len(AXES), axis=0)
         if self.load.hold == "position":
             pulled.lock(np.ones(pulled.closure.shape, bool))
         weight = self.load.mass * self.load.gravity
         wrench = np.zeros((pulled.count, 6))
-        for step in range(self.solver.gravity_steps):
-            last = step == self.solver.gravity_steps - 1
-            wrench[:, :3] = np.tile(AXES, (len(grasp), 1)) * weight * (step + 1) / self.solver.gravity_steps
+        wrench[:, :3] = np.tile(AXES, (batch.count, 1)) * weight
+        for step in range(1, self.solver.gravity_steps + 1):
+            last = step == self.solver.gravity_steps
             pulled.step(
-                np.repeat(closing, len(AXES), axis=0), wrench,
+                closing, wrench * step / self.solver.gravity_steps,
                 self.solver.gravity_iterations if last else self.solver.iterations,
             )  # fmt: skip
-        return self._results(finite, stopped, closing, batch, closed, pulled.read())
+        held = np.ones(closing.shape, bool) if self.load.hold == "position" else closing == 0.0
+        # Half of what would fail: nothing hangs on how near the limit a grasp has stopped.
+        self._persist(pulled, closing, wrench, held, 0.5 * (1.0 - self.load.least_carried) * weight)
+        return pulled
+
+    def _persist(
+        self, batch: Batch, closing: np.ndarray, wrench: np.ndarray, held: np.ndarray, allowed: np.ndarray | float
+    ) -> None:
+        """Further load steps for the grasps that are not in balance yet, to the force ``allowed`` [N]."""
+        for iterations in self.solver.extra_iterations:
+            rows = np.flatnonzero(_unbalanced(batch.residual.numpy().astype(float), held) > allowed)
+            if not len(rows):
+                return
+            part = batch.picked(rows)
+            part.step(closing[rows], wrench[rows], iterations)
+            batch.put(rows, part)
 
     def _close(self, grasp: Pose, squeeze: Pose) -> tuple[Batch, np.ndarray]:
         """Go to the first touch, then close under rising force; the state, and the force behind each closure."""
@@ -167,6 +188,9 @@ class Quasistatic:
                 closing * (step + 1) / self.solver.closing_steps, np.zeros((len(grasp), 6)),
                 self.solver.closing_iterations if last else self.solver.iterations,
             )  # fmt: skip
+        # The scale of all contact forces is that of the closing forces.
+        allowed = 0.5 * self.load.largest_residual * np.maximum(closing.sum(axis=1), LEAST_FORCE)
+        self._persist(batch, closing, np.zeros((len(grasp), 6)), closing == 0.0, allowed)
         return batch, closing
 
     def _look(self, grasp: Pose) -> State:

@@ -108,9 +108,8 @@ class RigidContacts:
     slack: np.ndarray
     """Penetration at the grasp, which counts as touching [m], shape (N, rigid)."""
 
-    def repeated(self, times: int) -> RigidContacts:
-        """Every grasp several times, one after the other."""
-        return RigidContacts(*(np.repeat(a, times, axis=0) for a in (self.link, self.local, self.slack)))
+    def __getitem__(self, grasps: np.ndarray) -> RigidContacts:
+        return RigidContacts(self.link[grasps], self.local[grasps], self.slack[grasps])
 
 
 class Batch:
@@ -201,9 +200,8 @@ class Batch:
         self.weight, self.sum, self.motion = zeros(count), zeros(count, size), zeros(count, size)
         self.load, self.residual = zeros(count, size), zeros(count, size)
 
-    def repeated(self, times: int) -> Batch:
-        """The same state, every grasp several times one after the other."""
-        pick = np.repeat(np.arange(self.count), times)
+    def picked(self, pick: np.ndarray) -> Batch:
+        """The same state of some grasps, given by their indices; a grasp may occur several times."""
         closures = Closures(
             self.closures.names,
             self.closures.of_link,
@@ -211,16 +209,26 @@ class Batch:
         )
         load = Load(rigid_friction=self.rigid_friction)
         other = Batch(
-            self.model, self.mesh, self.pads, self.grasp[pick], closures, self.rigid.repeated(times),
+            self.model, self.mesh, self.pads, self.grasp[pick], closures, self.rigid[pick],
             solver=self.solver, load=load, friction=self.friction, torque_length=self.torque_length,
         )  # fmt: skip
-        for name in ("closure", "object_pose", "force", "locked"):
-            getattr(other, name).assign(getattr(self, name).numpy()[pick])
-        moved = self.displacement.numpy().reshape(len(self.pads.pads), self.rows, -1)[:, : self.count][:, pick]
-        padded = np.zeros((len(self.pads.pads), other.rows, moved.shape[2]), np.float32)
-        padded[:, : other.count] = moved
-        other.displacement.assign(padded.reshape(other.displacement.shape))
+        other._copy(np.arange(len(pick)), self, pick)
         return other
+
+    def put(self, rows: np.ndarray, other: Batch) -> None:
+        """Take over the state of some grasps from a batch of just those."""
+        self._copy(rows, other, np.arange(other.count))
+
+    def _copy(self, rows: np.ndarray, other: Batch, pick: np.ndarray) -> None:
+        """Rows of the state from rows of another batch."""
+        for name in ("closure", "object_pose", "force", "locked", "normal", "motion", "residual"):
+            mine = getattr(self, name).numpy()
+            mine[rows] = getattr(other, name).numpy()[pick]
+            getattr(self, name).assign(mine)
+        pads = len(self.pads.pads)
+        moved = self.displacement.numpy().reshape(pads, self.rows, -1)
+        moved[:, rows] = other.displacement.numpy().reshape(pads, other.rows, -1)[:, pick]
+        self.displacement.assign(moved.reshape(self.displacement.shape))
 
     def lock(self, closures: np.ndarray) -> None:
         """Hold some closures where they are, bool, shape (N, closure)."""
