@@ -358,10 +358,10 @@ def kernel_section(stages: list[StageRun], bandwidth: float, overhead: float) ->
     ]
     note = (
         f"A launch alone takes {show(1e6 * overhead, 1)} µs here, which is in every line. Bytes are those of all "
-        "arrays that a launch is given, each once, without the mesh and its tree; a kernel that skips points reads less. "
-        f"The bandwidth, {show(1e-9 * bandwidth, 1)} GB/s, is that of copying {COPIED_BYTES // 2**20} MiB, reading and "
-        "writing counted. A kernel far below it is bound by its arithmetic and branches, or on small batches by the "
-        "launch; one may be above it where its arrays stay in the cache."
+        "arrays that a launch is given, each once, without the mesh and its tree; a kernel that skips points reads "
+        f"less. The bandwidth, {show(1e-9 * bandwidth, 1)} GB/s, is that of copying {COPIED_BYTES // 2**20} MiB, "
+        "reading and writing counted. A kernel far below it is bound by its arithmetic and branches, or on small "
+        "batches by the launch; one may be above it where its arrays stay in the cache."
     )
     return ["## By kernel", "", note, "", *markdown(rows), ""]
 
