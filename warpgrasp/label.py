@@ -17,7 +17,7 @@ from .wrench import cone_wrenches, edge_directions, edge_wrenches, read_contacts
 HAND_POINTS = 4096
 """Points on the hand's skin that labels are measured with."""
 
-OBJECT_POINTS = 2048
+OBJECT_POINTS = 8192
 """Points on the object by area; as many of its vertices come on top."""
 
 CONTACTS_PER_LINK = 4

@@ -216,6 +216,7 @@ def compile_kernels(device: str) -> None:
 
     from .. import evaluation, synthesis  # noqa: F401 - importing them makes the kernels known
 
+    wp.init()  # says where the cache is
     cache = Path(str(wp.config.kernel_cache_dir))
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "warpgrasp.lock").open("a") as file:
