@@ -56,6 +56,7 @@ def synthesize(
     table: bool | RestingPose = False,
     obstacles: Obstacles | Sequence[ObjectMesh | trimesh.Trimesh | str | Path] = (),
     arm: MountedArm | None = None,
+    recheck: bool = False,
     on_progress: ProgressCallback | None = None,
 ) -> Grasps:
     """Find grasps of an object by a hand.
@@ -79,6 +80,7 @@ def synthesize(
         obstacles: What every link must keep clear of, in the frame of the mesh.
         arm: The arm that must reach the wrist in every phase, see :func:`mount_arm`. On a table, the object is where
             its resting pose puts it.
+        recheck: Check every grasp again with soft fingertips and the q-score, see :func:`warpgrasp.recheck`.
         on_progress: Called with the work done and the work in all; from several threads on a CPU.
 
     Returns:
@@ -118,6 +120,10 @@ def synthesize(
         surroundings=around,
         info=_info(chosen, seed, points, target),
     )
+    if recheck:
+        from .rechecking import recheck as check_again
+
+        grasps = check_again(grasps, device=target)
     grasps.info["seconds"] = round(time.perf_counter() - begin, 3)
     return grasps[grasps.valid] if valid_only else grasps
 

@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the arm in the table's frame, or the object's: X Y Z [m] and, if turned, YAW or ROLL PITCH YAW [deg]",
     )
     add("--mount", type=finite_number, nargs="+", metavar="N", help="of the hand on the arm's flange, likewise")
+    add("--recheck", action="store_true", help="check every grasp again with soft fingertips and the q-score")
     add("--valid-only", action="store_true", help="leave out grasps that failed a check")
     add("--out", type=Path, metavar="FILE.npz", help="file for the grasps")
     add("--preview", type=Path, metavar="FILE.png", help="file for a picture of the best grasps")
@@ -100,6 +101,7 @@ def run(options: argparse.Namespace) -> None:
             table=table or False,
             obstacles=options.obstacle,
             arm=arm,
+            recheck=options.recheck,
             on_progress=progress,
         )
     seconds = time.perf_counter() - start
