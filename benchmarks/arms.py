@@ -180,7 +180,7 @@ def report(
         "the hand's base by the forward kinematics of MuJoCo and of pytorch-kinematics, the worst of all phases of all "
         "valid grasps. Lifted: of the valid ones, in the physics test `lift`.",
         "",
-        "| base to object [m] | reach term | attempted | valid (95 %) | lifted | worst error [mm] | frequent failures |",
+        "| base to object [m] | reach term | attempted | valid (95 %) | lifted | worst error [mm] | failures |",
         "|---|---|---|---|---|---|---|",
         *[row_text(*row) for row in rows],
         "",

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import warp as wp
 
 from warpgrasp import bench
 from warpgrasp.bench_suites import suite
@@ -17,6 +18,14 @@ from warpgrasp.options import recipe
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@wp.struct
+class Both:
+    """An array and a number, as kernels take them together."""
+
+    points: wp.array[wp.vec3]
+    scale: float
 
 
 @pytest.fixture
@@ -141,3 +150,48 @@ def test_speed_runs_and_goes_on(script, tmp_path, capsys):
         script("speed", *words)
     assert "| panda | random-closing | 2 | 2 | 0 | - |" in (tmp_path / "speed.md").read_text()
     assert raw.read_text().splitlines()[0] == first
+
+
+@pytest.mark.slow
+def test_robustness_runs(script, tmp_path):
+    page = tmp_path / "robustness.md"
+    words = ["--hands", "panda", "--names", "box 4x6x12 cm", "--count", "2", "--copies", "2", "--device", "cpu"]
+    script("robustness", *words, "--out", str(page))
+    lines = [line for line in page.read_text().splitlines() if line.startswith("| panda")]
+    assert len(lines) == 7 and "| as it is |" in lines[0] and "| all of it |" in lines[-1]
+    alone, moved = (int(line.split("|")[4]) for line in (lines[0], lines[1]))
+    assert 0 < alone <= 2 and moved == 2 * alone, "a grasp that is not moved is judged once"
+
+
+@pytest.mark.slow
+def test_profile_adds_up(script, tmp_path, monkeypatch):
+    page = tmp_path / "profile.md"
+    taken = []
+    synthesize = script("profile_synthesis").find
+    monkeypatch.setattr(
+        script("profile_synthesis"), "find", lambda *words: taken.append(words[-1]) or synthesize(*words)
+    )
+    script(
+        "profile_synthesis", "--hand", "panda", "--batch", "2", "--counts", "1", "--device", "cpu", "--out", str(page)
+    )
+    assert taken == [1, 2, 1], "once to compile, once for the profile, once for the scaling"
+    text = page.read_text()
+    steps = [line.split("|") for line in text.split("## By stage")[0].splitlines() if line.startswith("| ")][2:]
+    shares = [float(cells[4]) for cells in steps if cells[1].strip() not in ("", "all of it")]
+    within = [float(cells[4]) for cells in steps if not cells[1].strip()]
+    assert sum(shares) == pytest.approx(100.0, abs=5.0) and 0.0 < sum(within) <= sum(shares) + 1.0
+    assert {"descend.descend", "finish.finish"} <= {cells[1].strip() for cells in steps}
+    kernels = text.split("## By kernel")[1].split("## Searches")[0]
+    of_kernels = [float(line.split("|")[2]) for line in kernels.splitlines() if line.startswith("| `")]
+    assert sum(of_kernels) == pytest.approx(100.0, abs=1.0) and "`closest_face_by_normal`" in kernels
+    assert [line.split("|")[2].strip() for line in text.split("of the descent")[1].splitlines()[6:9]] == ["8", "2", "2"]
+
+
+def test_bytes_of_a_launch_count_every_array_once(script):
+    profile = script("profile_synthesis")
+    a, b = wp.zeros(5, dtype=wp.vec3, device="cpu"), wp.zeros((2, 3), dtype=int, device="cpu")
+    assert sum(profile.array_bytes([a, 3.0, b, a]).values()) == 5 * 12 + 6 * 4
+    both = Both()
+    both.points, both.scale = a, 1.0
+    assert sum(profile.array_bytes([both, b]).values()) == 5 * 12 + 6 * 4
+    assert sum(profile.array_bytes([both, a]).values()) == 5 * 12
