@@ -104,11 +104,12 @@ COLUMNS = (
 )
 
 NOTES = f"""\
-The first line of each table is what is wanted; what misses it is **bold**. Shares, depths, links, areas, Q1 and
-epsilon are over all attempted grasps, valid or not; epsilon (`{EPSILON}`) takes the {BEST} best of each object, and
-diversity the valid grasps of each object, both averaged over objects. *Worst object* has the lowest share of attempted
-grasps that are valid and hold. Q1 is `{Q1}`. Core-seconds are those of synthesis, finish and labels, not of the physics
-test. *Tuned* are the objects that were looked at while the recipes were made: {", ".join(TUNED)}."""
+The first line of each table is what is wanted; what misses it is **bold**. Shares, depths, links, areas, Q1 and epsilon
+are over all attempted grasps, valid or not; epsilon (`{EPSILON}`) takes the {BEST} best of each object, all of
+them where there are fewer, and diversity the valid grasps of each object, both averaged over objects. The first PCA
+share of two grasps is always 1, and that of few is too high. *Worst object* has the lowest share of attempted grasps
+that are valid and hold. Q1 is `{Q1}`. Core-seconds are those of synthesis, finish and labels, not of the
+physics test. *Tuned* are the objects that were looked at while the recipes were made: {", ".join(TUNED)}."""
 
 
 def main() -> None:
