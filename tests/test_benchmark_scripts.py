@@ -155,9 +155,9 @@ def test_speed_runs_and_goes_on(script, tmp_path, capsys):
 @pytest.mark.slow
 def test_robustness_runs(script, tmp_path):
     page = tmp_path / "robustness.md"
-    words = ["--hands", "panda", "--names", "box 4x6x12 cm", "--count", "2", "--copies", "2", "--device", "cpu"]
+    words = ["--hands", "barrett", "--names", "can r3 h10 cm", "--count", "2", "--copies", "2", "--device", "cpu"]
     script("robustness", *words, "--out", str(page))
-    lines = [line for line in page.read_text().splitlines() if line.startswith("| panda")]
+    lines = [line for line in page.read_text().splitlines() if line.startswith("| barrett")]
     assert len(lines) == 7 and "| as it is |" in lines[0] and "| all of it |" in lines[-1]
     alone, moved = (int(line.split("|")[4]) for line in (lines[0], lines[1]))
     assert 0 < alone <= 2 and moved == 2 * alone, "a grasp that is not moved is judged once"
