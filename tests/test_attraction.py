@@ -127,16 +127,20 @@ def test_point_loss_follows_the_schedule(iteration, rng, device):
 
 
 def test_object_point_loss_matches_reference(rng, device):
+    """Points of two clusters; one that nothing touches has no loss, and its gradient is not written."""
     depth = -rng.uniform(0.0, 0.01, (2, 30)).astype(np.float32)
     gradient = rng.normal(size=(2, 30, 3)).astype(np.float32)
-    loss = wp.full((2, 30), wp.inf, dtype=float, device=device)
+    touched = np.array([[1, 1], [1, 0]], np.int32)
+    loss = wp.full((2, 2), wp.inf, dtype=float, device=device)
     out = wp.full((2, 30), wp.vec3(wp.inf), dtype=wp.vec3, device=device)
     wp.launch(
         kernels.link_penetration,
-        dim=(2, 30),
+        dim=(2, 2),
         inputs=[
             wp.array(np.array([[1.0, 0.0, 1e3]], np.float32), dtype=float, device=device),
+            wp.array(np.array([0, 16, 30], np.int32), dtype=int, device=device),
             wp.zeros(1, dtype=int, device=device),
+            wp.array(touched, dtype=int, device=device),
             wp.array(depth, dtype=float, device=device),
             wp.array(gradient, dtype=wp.vec3, device=device),
         ],
@@ -144,9 +148,12 @@ def test_object_point_loss_matches_reference(rng, device):
         device=device,
     )
     d = depth.astype(float)
-    np.testing.assert_allclose(loss.numpy(), 1e3 * d**2, rtol=1e-5)
+    expected = touched * 1e3 * np.stack([(d[:, :16] ** 2).sum(axis=1), (d[:, 16:] ** 2).sum(axis=1)], axis=1)
+    np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-5)
     slope = central_difference(lambda x: float(1e3 * (x**2).sum()), d)
-    np.testing.assert_allclose(out.numpy(), slope[..., None] * gradient, rtol=1e-4, atol=1e-6)
+    written = np.repeat(touched, [16, 14], axis=1).astype(bool)
+    np.testing.assert_allclose(out.numpy()[written], (slope[..., None] * gradient)[written], rtol=1e-4, atol=1e-6)
+    assert np.isinf(out.numpy()[~written]).all()
 
 
 def test_a_captured_iteration_equals_a_launched_one(rng, device):
