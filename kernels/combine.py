@@ -1,4 +1,4 @@
-"""Adding up what several terms of the loss say about the same points."""
+"""Adding up what several terms of the loss say about the same points, and parts of one term."""
 
 import warp as wp
 
@@ -49,3 +49,25 @@ def weigh(
     """
     grasp, part = wp.tid()
     loss_out[grasp, part] = weight * loss[grasp, part]
+
+
+@wp.kernel
+def sum_links(
+    # In:
+    link_loss: wp.array2d[float],
+    # Out:
+    loss_out: wp.array[float],
+):
+    """Loss of each grasp from that of its links.
+
+    Launch: dim = grasp.
+
+    Args:
+        link_loss: Shape [grasp, link].
+        loss_out: Shape [grasp].
+    """
+    grasp = wp.tid()
+    loss = float(0.0)
+    for link in range(link_loss.shape[1]):
+        loss += link_loss[grasp, link]
+    loss_out[grasp] = loss

@@ -136,28 +136,6 @@ def obstacle_penalties(
 
 
 @wp.kernel
-def sum_links(
-    # In:
-    link_loss: wp.array2d[float],
-    # Out:
-    loss_out: wp.array[float],
-):
-    """Loss of each grasp, from that of its links.
-
-    Launch: dim = grasp.
-
-    Args:
-        link_loss: Shape [grasp, link].
-        loss_out: Shape [grasp].
-    """
-    grasp = wp.tid()
-    loss = float(0.0)
-    for link in range(link_loss.shape[1]):
-        loss += link_loss[grasp, link]
-    loss_out[grasp] = loss
-
-
-@wp.kernel
 def link_clearances(
     # Model:
     shape_kind: wp.array[int],

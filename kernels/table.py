@@ -165,25 +165,3 @@ def table_wrenches(
                 force = -2.0 * weight * lack * normal
                 link_wrench_out[grasp, link] += wp.spatial_vector(force, wp.cross(point, force))
     loss_out[grasp, link] = loss
-
-
-@wp.kernel
-def sum_links(
-    # In:
-    link_loss: wp.array2d[float],
-    # Out:
-    loss_out: wp.array[float],
-):
-    """Loss of each grasp from that of its links.
-
-    Launch: dim = grasp.
-
-    Args:
-        link_loss: Shape [grasp, link].
-        loss_out: Shape [grasp].
-    """
-    grasp = wp.tid()
-    loss = float(0.0)
-    for link in range(link_loss.shape[1]):
-        loss += link_loss[grasp, link]
-    loss_out[grasp] = loss

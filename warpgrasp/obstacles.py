@@ -15,8 +15,8 @@ from . import rotation
 from .device import choose, transforms_from_matrices
 from .distance import FAR_DISTANCE, DeviceMesh, evaluate_signed_distance, find_closest_faces, signed_distance
 from .errors import OptionError, ShapeError
+from .kernels import combine, kinematics
 from .kernels import distance as distance_kernels
-from .kernels import kinematics
 from .kernels import obstacles as kernels
 from .mesh import ObjectMesh, load_object
 from .model import HandModel
@@ -186,7 +186,7 @@ class ObstacleTerm:
         weight: [1/m²]
     """
 
-    modules = (kernels, distance_kernels, kinematics)
+    modules = (kernels, combine, distance_kernels, kinematics)
 
     def __init__(
         self,
@@ -225,7 +225,7 @@ class ObstacleTerm:
             outputs=[self.link_loss, state.link_wrench],
             device=device,
         )
-        wp.launch(kernels.sum_links, dim=self.loss.shape, inputs=[self.link_loss], outputs=[self.loss], device=device)
+        wp.launch(combine.sum_links, dim=self.loss.shape, inputs=[self.link_loss], outputs=[self.loss], device=device)
 
     def restart(self) -> None:
         """Forget the closest faces."""

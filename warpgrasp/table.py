@@ -11,6 +11,7 @@ import warp as wp
 from . import rotation
 from .device import transforms_from_matrices
 from .hand import Hand
+from .kernels import combine
 from .kernels import table as kernels
 from .model import HandModel
 from .pose import Pose
@@ -137,7 +138,7 @@ class TableTerm:
         weight: [1/m²]
     """
 
-    modules = (kernels,)
+    modules = (kernels, combine)
 
     def __init__(
         self, table: Table, model: HandModel, grasp_count: int, *, margin: float = MARGIN, weight: float = WEIGHT
@@ -172,7 +173,7 @@ class TableTerm:
             device=self.model.device,
         )
         wp.launch(
-            kernels.sum_links,
+            combine.sum_links,
             dim=self.loss.shape,
             inputs=[self.link_loss],
             outputs=[self.loss],
