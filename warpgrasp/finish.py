@@ -13,7 +13,6 @@ from .model import HandModel, hand_model
 from .phases import clear_squeeze, extrapolate, lift, pregrasp
 from .pose import Pose
 from .result import Grasps
-from .self_collision import self_penetration
 from .squeeze import squeeze
 from .surface import surface_points
 from .surroundings import NOTHING, Surroundings
@@ -62,7 +61,7 @@ def finish(
     raised = lift(pressed, surroundings.up)
     metrics = measure(hand, obj, grasp, mesh) | {
         "pregrasp_clearance_m": approach.clearance,
-        "pregrasp_self_penetration_depth_m": self_penetration(hand, before.joint_position),
+        "pregrasp_self_penetration_depth_m": approach.self_penetration,
         "approach_penetration_m": np.maximum(-approach.way_clearance, 0.0),
         "loss": loss,
     }

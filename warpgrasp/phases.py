@@ -76,6 +76,9 @@ class Approach:
     way_clearance: np.ndarray
     """Least signed distance between hand and object on the way, both ends left out [m], shape (N,)."""
 
+    self_penetration: np.ndarray
+    """Depth of one link in another at the pregrasp [m], shape (N,)."""
+
     free: np.ndarray
     """Least signed distance to the surroundings there and on the way [m], shape (N,)."""
 
@@ -91,7 +94,7 @@ def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose, surroundings: Surr
     hand = model.hand
     skin = surface_points(hand, LIFT_OFF_POINTS, links=grasping_links(hand), device=mesh.device)
     coarse = hand_model(hand, skin, mesh.device)
-    found = Approach(grasp, *np.full((3, len(grasp)), -np.inf))
+    found = Approach(grasp, *np.full((4, len(grasp)), -np.inf))
     shortfall = np.full(len(grasp), np.inf)
     unavoidable = np.minimum(clearance(coarse, mesh, grasp, reach=CLEARANCE_REACH), 0.0)
     for candidates in (_peeled, _lifted, _retreated):
@@ -104,11 +107,12 @@ def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose, surroundings: Surr
                 pose,
                 clearance(model, mesh, pose, reach=CLEARANCE_REACH),
                 np.min([clearance(coarse, mesh, way, reach=CLEARANCE_REACH) for way in ways], axis=0),
+                self_penetration(hand, pose.joint_position),
                 np.min([surroundings.clearance(model, stop) for stop in (*ways, pose)], axis=0),
             )
             short = np.maximum(PREGRASP_CLEARANCE - new.clearance, 0.0)
             short += np.maximum(unavoidable[rows] - new.way_clearance, 0.0) + np.maximum(-new.free, 0.0)
-            short += self_penetration(hand, pose.joint_position)
+            short += new.self_penetration
             better = short < shortfall[rows] - 1e-6
             found = _replace_rows(found, rows[better], new, better)
             shortfall[rows] = np.minimum(short, shortfall[rows])
@@ -164,10 +168,10 @@ def replace_rows(pose: Pose, rows: np.ndarray, new: Pose) -> Pose:
 
 
 def _replace_rows(found: Approach, rows: np.ndarray, new: Approach, chosen: np.ndarray) -> Approach:
-    numbers = [field.copy() for field in (found.clearance, found.way_clearance, found.free)]
-    for field, values in zip(numbers, (new.clearance, new.way_clearance, new.free), strict=True):
-        field[rows] = values[chosen]
-    return Approach(replace_rows(found.pose, rows, new.pose[chosen]), *numbers)
+    numbers = {name: values.copy() for name, values in vars(found).items() if name != "pose"}
+    for name, values in numbers.items():
+        values[rows] = getattr(new, name)[chosen]
+    return Approach(replace_rows(found.pose, rows, new.pose[chosen]), **numbers)
 
 
 def clear_squeeze(model: HandModel, grasp: Pose, squeeze: Pose, surroundings: Surroundings) -> tuple[Pose, np.ndarray]:

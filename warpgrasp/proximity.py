@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from . import collision, kinematics
@@ -14,7 +16,7 @@ SEARCH_DISTANCE = 1.0
 """Distance beyond which no face is looked for [m]."""
 
 
-def find_proximity(
+def find_distances(
     model: HandModel,
     mesh: DeviceMesh,
     state: State,
@@ -25,12 +27,12 @@ def find_proximity(
     phong_alpha: float = 0.0,
     phong_mode: PhongMode = "distance",
 ) -> None:
-    """Links and points of each hand, and the signed distances: point to object, point to link, object to link.
+    """Links and points of each hand, and the signed distances of these points to the object.
 
     Args:
         model: The hand.
         mesh: The object.
-        state: Poses in, everything down to ``object_depth`` out.
+        state: Poses in, everything down to ``distance_gradient`` out.
         search: Look for each point's closest face anew, instead of keeping the last one.
         slack: How far a point on the surface may move until it is searched again [m]; always, where omitted.
         reach: Distance beyond which no face is looked for; such points count as far away [m].
@@ -52,6 +54,18 @@ def find_proximity(
         distance_out=state.distance,
         gradient_out=state.distance_gradient,
     )
+
+
+def find_proximity(model: HandModel, mesh: DeviceMesh, state: State, **options: Any) -> None:
+    """What :func:`find_distances` finds, and which points are inside which links: the hand's and the object's.
+
+    Args:
+        model: The hand.
+        mesh: The object.
+        state: Poses in, everything down to ``object_depth`` out.
+        options: As for :func:`find_distances`.
+    """
+    find_distances(model, mesh, state, **options)
     collision.place_spheres(model.shapes, state.link_transform, state.link_sphere)
     for points, clusters, depth in (
         (state.point_position, model.clusters, state.self_depth),
@@ -65,5 +79,5 @@ def find_proximity(
 def clearance(model: HandModel, mesh: DeviceMesh, pose: Pose, *, reach: float = SEARCH_DISTANCE) -> np.ndarray:
     """Least signed distance of the hand's points to the object, at most ``reach`` [m], shape (N,)."""
     state = allocate(model, pose, np.zeros((0, 3)))
-    find_proximity(model, mesh, state, reach=reach)
+    find_distances(model, mesh, state, reach=reach)
     return np.minimum(state.distance.numpy().min(axis=1).astype(float), reach)

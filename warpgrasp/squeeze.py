@@ -13,7 +13,7 @@ from .hand import Hand
 from .model import HandModel
 from .options import Balance
 from .pose import Pose
-from .proximity import find_proximity
+from .proximity import find_distances
 from .state import State, allocate
 
 FORCE = 30.0
@@ -44,7 +44,7 @@ def contact_forces(model: HandModel, mesh: DeviceMesh, grasp: Pose) -> tuple[Sta
         The hands' state, and the contacts with their forces in its arrays.
     """
     state = allocate(model, grasp, np.zeros((0, 3)))
-    find_proximity(model, mesh, state, reach=REACH)
+    find_distances(model, mesh, state, reach=REACH)
     balance = ContactBalance(model, mesh.object, OPTIONS, len(grasp), push=np.zeros((1, 6)))
     balance.find_contacts(state)
     balance.find_forces(OPTIONS.steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -164,15 +164,12 @@ def _surroundings(
     from .table import Table
 
     resting = settle(obj)[0] if table is True else table or None
-    if not isinstance(obstacles, Obstacles):
-        avoid = Obstacles(meshes=obstacles) if obstacles else None
-    else:
-        avoid = obstacles
-    if avoid is not None:
+    avoid = None
+    if obstacles:
+        avoid = obstacles if isinstance(obstacles, Obstacles) else Obstacles(meshes=obstacles)
         avoid.check(obj, device=device)
-    if arm is not None and resting is not None:
-        arm = replace(arm, world_from_object=resting.matrix, table=True)
     if arm is not None:
+        arm = arm.beside(resting.matrix, table=True) if resting else arm
         arm.check_reach(obj)
     return Surroundings(table=Table(resting) if resting else None, obstacles=avoid, arm=arm)
 
