@@ -8,6 +8,15 @@ ROUNDED_BOX = wp.constant(0)
 CYLINDER = wp.constant(1)
 POLYTOPE = wp.constant(2)
 
+HORIZON = wp.constant(0.01)
+"""Clusters further than this from a link need not be told apart [m]."""
+
+ROUNDING = wp.constant(1.0e-5)
+"""What gaps and steps may be wrong by together [m]."""
+
+GROUP_SIZE = wp.constant(32)
+"""Clusters of which one is looked at to see that none is touched."""
+
 
 @wp.func
 def rounded_box(point: wp.vec3, half_extents: wp.vec3, radius: float):
@@ -39,27 +48,38 @@ def cylinder(point: wp.vec3, radius: float, half_length: float):
 
 
 @wp.func
-def polytope(point: wp.vec3, plane: wp.array[wp.vec4], begin: int, end: int):
-    """Largest of the distances [m] to the planes n . x = d, and its gradient; exact inside."""
+def polytope(point: wp.vec3, plane: wp.array[wp.vec4], begin: int, end: int, enough: float = 1.0e6):
+    """Largest of the distances [m] to the planes n . x = d, or the first above ``enough``, and its gradient."""
     nearest = wp.vec4(-1.0e6, 0.0, 0.0, 0.0)
     for i in range(begin, end):
         normal = wp.vec3(plane[i][0], plane[i][1], plane[i][2])
         distance = wp.dot(normal, point) - plane[i][3]
         if distance > nearest[0]:
             nearest = wp.vec4(distance, normal[0], normal[1], normal[2])
+            if distance >= enough:
+                return nearest
     return nearest
 
 
 @wp.func
 def shape_distance(
-    point: wp.vec3, kind: int, size: wp.vec4, plane: wp.array[wp.vec4], plane_begin: int, plane_end: int
+    point: wp.vec3,
+    kind: int,
+    size: wp.vec4,
+    plane: wp.array[wp.vec4],
+    plane_begin: int,
+    plane_end: int,
+    enough: float = 1.0e6,
 ):
-    """Signed distance [m] to a shape, exact inside it, and its gradient, in the shape's frame."""
+    """Signed distance [m] to a shape and its gradient, in the shape's frame; exact inside it, no more than it outside.
+
+    Of distances from ``enough`` on, only that they are no less than it counts.
+    """
     if kind == ROUNDED_BOX:
         return rounded_box(point, wp.vec3(size[0], size[1], size[2]), size[3])
     if kind == CYLINDER:
         return cylinder(point, size[0], size[1])
-    return polytope(point, plane, plane_begin, plane_end)
+    return polytope(point, plane, plane_begin, plane_end, enough)
 
 
 @wp.kernel
@@ -87,6 +107,111 @@ def place_spheres(
 
 
 @wp.kernel
+def longest_steps(
+    # Model:
+    link_swing: wp.array[float],
+    # State:
+    link_transform: wp.array2d[wp.transform],
+    # In:
+    sphere: wp.array2d[wp.vec4],
+    # Out:
+    last_out: wp.array2d[wp.transform],
+    step_out: wp.array[float],
+):
+    """A bound on how far any point of each hand has moved since the last launch.
+
+    max over links of |c - c'| + 2 r |q - q'|
+
+    with c the centre of the link's sphere, q its rotation and r the largest distance from c.
+
+    Launch: dim = grasp.
+
+    Args:
+        link_swing: r [m], shape [link].
+        link_transform: Links in the object frame, shape [grasp, link].
+        sphere: Bounding spheres of the links, see ``place_spheres``, shape [grasp, link].
+        last_out: c' and q' on entry, c and q on return, shape [grasp, link].
+        step_out: The bound [m], NaN where a link's pose is or was, shape [grasp].
+    """
+    grasp = wp.tid()
+    longest = float(0.0)
+    for link in range(link_transform.shape[1]):
+        around = sphere[grasp, link]
+        center = wp.vec3(around[0], around[1], around[2])
+        turn = wp.transform_get_rotation(link_transform[grasp, link])
+        last = last_out[grasp, link]
+        moved = wp.length(center - wp.transform_get_translation(last))
+        # A turn by t moves a point at r by 2 r sin(t / 2), which is at most 2 r times this length, 2 sin(t / 4).
+        turned = wp.length(turn - wp.transform_get_rotation(last))
+        step = moved + 2.0 * link_swing[link] * turned
+        if step > longest or wp.isnan(step):
+            longest = step
+        last_out[grasp, link] = wp.transform(center, turn)
+    step_out[grasp] = longest
+
+
+@wp.func
+def forget_points(
+    grasp: int,
+    begin: int,
+    end: int,
+    link_out: wp.array2d[int],
+    distance_out: wp.array2d[float],
+    gradient_out: wp.array2d[wp.vec3],
+):
+    """Points ``begin`` to ``end`` are inside no link."""
+    for point in range(begin, end):
+        link_out[grasp, point] = -1
+        distance_out[grasp, point] = 0.0
+        gradient_out[grasp, point] = wp.vec3()
+
+
+@wp.func
+def search_shape(
+    link: int,
+    pose: wp.transform,
+    frame: wp.transform,
+    kind: int,
+    size: wp.vec4,
+    ball: wp.vec4,
+    plane: wp.array[wp.vec4],
+    plane_begin: int,
+    plane_end: int,
+    point_position: wp.array2d[wp.vec3],
+    grasp: int,
+    cluster: int,
+    begin: int,
+    end: int,
+    gap: float,
+    touched_out: wp.array2d[int],
+    link_out: wp.array2d[int],
+    distance_out: wp.array2d[float],
+    gradient_out: wp.array2d[wp.vec3],
+):
+    """Least distance of a cluster's points to a shape, between 0 and ``gap`` [m].
+
+    Those that are deeper inside it than inside any shape before are written to ``link_out`` and so on.
+    """
+    into_link = wp.transform_inverse(pose)
+    into_shape = wp.transform_inverse(frame)
+    least = float(gap)
+    for point in range(begin, end):
+        local = wp.transform_point(into_link, point_position[grasp, point])
+        from_middle = wp.length_sq(local - wp.vec3(ball[0], ball[1], ball[2]))
+        if from_middle < (ball[3] + least) * (ball[3] + least):
+            there = wp.transform_point(into_shape, local)
+            result = shape_distance(there, kind, size, plane, plane_begin, plane_end, least)
+            least = wp.clamp(result[0], 0.0, least)
+            if result[0] < distance_out[grasp, point] and from_middle < ball[3] * ball[3]:
+                out = wp.transform_vector(frame, wp.vec3(result[1], result[2], result[3]))
+                touched_out[grasp, cluster] = 1
+                link_out[grasp, point] = link
+                distance_out[grasp, point] = result[0]
+                gradient_out[grasp, point] = wp.transform_vector(pose, out)
+    return least
+
+
+@wp.kernel
 def deepest_link(
     # Model:
     shape_kind: wp.array[int],
@@ -105,8 +230,11 @@ def deepest_link(
     link_transform: wp.array2d[wp.transform],
     # In:
     sphere: wp.array2d[wp.vec4],
+    step: wp.array[float],
     point_position: wp.array2d[wp.vec3],
     # Out:
+    slack_out: wp.array2d[float],
+    group_touched_out: wp.array2d[int],
     touched_out: wp.array2d[int],
     link_out: wp.array2d[int],
     distance_out: wp.array2d[float],
@@ -114,8 +242,9 @@ def deepest_link(
 ):
     """The link that each point of a cluster is deepest inside, how deep, and the way out.
 
-    Only links and shapes whose spheres meet the cluster's are looked at. Where ``touched_out`` is 0 on entry, the other
-    outputs are taken to say already that no point is inside any link.
+    Only links and shapes whose spheres meet the cluster's are looked at, and a cluster that is clear of all links only
+    once they may have come nearer by as much. Where ``touched_out`` is 0 on entry, the other outputs are taken to say
+    already that no point is inside any link.
 
     Launch: dim = (grasp, cluster).
 
@@ -136,7 +265,12 @@ def deepest_link(
             shape [cluster].
         link_transform: Links in the object frame, shape [grasp, link].
         sphere: Bounding spheres of the links, see ``place_spheres``, shape [grasp, link].
+        step: How far any point of the hand has moved since the last launch at most, see ``longest_steps`` [m], shape
+            [grasp]; without it all clusters are looked at.
         point_position: Points in the object frame [m], shape [grasp, point].
+        slack_out: How much nearer links may come to each cluster before it is looked at [m], shape [grasp, cluster].
+        group_touched_out: Set to 1 where ``touched_out`` is 1 in a group of ``GROUP_SIZE`` clusters, shape
+            [grasp, group].
         touched_out: 1 where a point of the cluster is inside a link, shape [grasp, cluster].
         link_out: Deepest link, -1 where the point is in none, shape [grasp, point].
         distance_out: Minus the depth [m], 0 where the point is in no link, shape [grasp, point].
@@ -144,47 +278,65 @@ def deepest_link(
     """
     grasp, cluster = wp.tid()
     owner = cluster_link[cluster]
+    moves = owner < link_transform.shape[1]
+    if step:
+        slack = slack_out[grasp, cluster] - wp.where(moves, 2.0, 1.0) * step[grasp]
+        if slack > 0.0:
+            slack_out[grasp, cluster] = slack
+            return
+
     begin = cluster_begin[cluster]
     end = cluster_begin[cluster + 1]
     if touched_out[grasp, cluster] == 1:
-        for point in range(begin, end):
-            link_out[grasp, point] = -1
-            distance_out[grasp, point] = 0.0
-            gradient_out[grasp, point] = wp.vec3()
+        forget_points(grasp, begin, end, link_out, distance_out, gradient_out)
         touched_out[grasp, cluster] = 0
     radius = cluster_sphere[cluster][3]
     center = wp.vec3(cluster_sphere[cluster][0], cluster_sphere[cluster][1], cluster_sphere[cluster][2])
-    if owner < link_transform.shape[1]:
+    if moves:
         center = wp.transform_point(link_transform[grasp, owner], center)
 
+    gap = float(HORIZON)
     for link in range(link_transform.shape[1]):
-        if may_touch[owner, link] == 1:
-            around = sphere[grasp, link]
-            reach = radius + link_sphere[link][3]
-            if wp.length_sq(center - wp.vec3(around[0], around[1], around[2])) < reach * reach:
-                pose = link_transform[grasp, link]
-                into_link = wp.transform_inverse(pose)
-                local_center = wp.transform_point(into_link, center)
-                for shape in range(link_shape_begin[link], link_shape_begin[link + 1]):
-                    ball = shape_sphere[shape]
-                    middle = wp.vec3(ball[0], ball[1], ball[2])
-                    if wp.length(local_center - middle) < radius + ball[3]:
-                        frame = shape_transform[shape]
-                        into_shape = wp.transform_inverse(frame)
-                        for point in range(begin, end):
-                            local = wp.transform_point(into_link, point_position[grasp, point])
-                            if wp.length_sq(local - middle) < ball[3] * ball[3]:
-                                result = shape_distance(
-                                    wp.transform_point(into_shape, local),
-                                    shape_kind[shape],
-                                    shape_size[shape],
-                                    plane,
-                                    shape_plane_begin[shape],
-                                    shape_plane_begin[shape + 1],
-                                )
-                                if result[0] < distance_out[grasp, point]:
-                                    out = wp.transform_vector(frame, wp.vec3(result[1], result[2], result[3]))
-                                    touched_out[grasp, cluster] = 1
-                                    link_out[grasp, point] = link
-                                    distance_out[grasp, point] = result[0]
-                                    gradient_out[grasp, point] = wp.transform_vector(pose, out)
+        around = sphere[grasp, link]
+        apart = wp.length_sq(center - wp.vec3(around[0], around[1], around[2]))
+        reach = radius + link_sphere[link][3]
+        if may_touch[owner, link] == 1 and apart < (reach + gap) * (reach + gap):
+            pose = link_transform[grasp, link]
+            local = wp.transform_point(wp.transform_inverse(pose), center)
+            for shape in range(link_shape_begin[link], link_shape_begin[link + 1]):
+                ball = shape_sphere[shape]
+                if wp.length(local - wp.vec3(ball[0], ball[1], ball[2])) < radius + ball[3] + gap:
+                    frame = shape_transform[shape]
+                    kind = shape_kind[shape]
+                    size = shape_size[shape]
+                    first = shape_plane_begin[shape]
+                    last = shape_plane_begin[shape + 1]
+                    there = wp.transform_point(wp.transform_inverse(frame), local)
+                    nearest = shape_distance(there, kind, size, plane, first, last, radius + gap)
+                    if nearest[0] >= radius or apart >= reach * reach:
+                        gap = wp.clamp(nearest[0] - radius, 0.0, gap)
+                    else:
+                        gap = search_shape(
+                            link,
+                            pose,
+                            frame,
+                            kind,
+                            size,
+                            ball,
+                            plane,
+                            first,
+                            last,
+                            point_position,
+                            grasp,
+                            cluster,
+                            begin,
+                            end,
+                            gap,
+                            touched_out,
+                            link_out,
+                            distance_out,
+                            gradient_out,
+                        )
+    slack_out[grasp, cluster] = gap - ROUNDING
+    if touched_out[grasp, cluster] == 1:
+        group_touched_out[grasp, cluster // GROUP_SIZE] = 1

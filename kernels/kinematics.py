@@ -2,6 +2,8 @@
 
 import warp as wp
 
+from .collision import GROUP_SIZE  # noqa: TID251  a sibling, not the bare package
+
 wp.set_module_options({"enable_backward": False})
 
 PRISMATIC = wp.constant(1)
@@ -104,18 +106,21 @@ def sum_wrenches_into(
     gradient: wp.array2d[wp.vec3],
     into: wp.array2d[int],
     cluster_begin: wp.array[int],
+    group_touched: wp.array2d[int],
     touched: wp.array2d[int],
     grasp: int,
 ):
     """Sum of the gradients and moments of those points that are inside ``link``."""
     force = wp.vec3()
     torque = wp.vec3()
-    for cluster in range(touched.shape[1]):
-        if touched[grasp, cluster] == 1:
-            for point in range(cluster_begin[cluster], cluster_begin[cluster + 1]):
-                if into[grasp, point] == link:
-                    force += gradient[grasp, point]
-                    torque += wp.cross(position[grasp, point], gradient[grasp, point])
+    for group in range(group_touched.shape[1]):
+        if group_touched[grasp, group] == 1:
+            for cluster in range(group * GROUP_SIZE, wp.min((group + 1) * GROUP_SIZE, touched.shape[1])):
+                if touched[grasp, cluster] == 1:
+                    for point in range(cluster_begin[cluster], cluster_begin[cluster + 1]):
+                        if into[grasp, point] == link:
+                            force += gradient[grasp, point]
+                            torque += wp.cross(position[grasp, point], gradient[grasp, point])
     return wp.spatial_vector(force, torque)
 
 
@@ -129,11 +134,13 @@ def link_wrenches(
     self_gradient: wp.array2d[wp.vec3],
     self_link: wp.array2d[int],
     self_cluster_begin: wp.array[int],
+    self_group_touched: wp.array2d[int],
     self_touched: wp.array2d[int],
     object_point: wp.array2d[wp.vec3],
     object_gradient: wp.array2d[wp.vec3],
     object_link: wp.array2d[int],
     object_cluster_begin: wp.array[int],
+    object_group_touched: wp.array2d[int],
     object_touched: wp.array2d[int],
     # Out:
     link_wrench_out: wp.array2d[wp.spatial_vector],
@@ -153,19 +160,38 @@ def link_wrenches(
         self_gradient: The part of it that comes from being inside another link, shape [grasp, point].
         self_link: The link that each hand point is inside, or -1, shape [grasp, point].
         self_cluster_begin: First point of each cluster of hand points and, last, their number, shape [cluster + 1].
+        self_group_touched: 1 where a cluster of the group is touched, see ``collision.deepest_link``, shape
+            [grasp, group].
         self_touched: 1 where a point of the cluster is inside a link, shape [grasp, cluster].
         object_point: Object points [m], shape [grasp, object point].
         object_gradient: Gradient with respect to them, shape [grasp, object point].
         object_link: The link that each object point is inside, or -1, shape [grasp, object point].
         object_cluster_begin: Like ``self_cluster_begin``, of the object's points, shape [object cluster + 1].
+        object_group_touched: Like ``self_group_touched``, shape [grasp, object group].
         object_touched: Like ``self_touched``, shape [grasp, object cluster].
         link_wrench_out: Gradient with respect to the links, shape [grasp, link].
     """
     grasp, link = wp.tid()
     own = sum_own_wrenches(point_position, point_gradient, grasp, link_begin[link], link_begin[link + 1])
-    others = sum_wrenches_into(link, point_position, self_gradient, self_link, self_cluster_begin, self_touched, grasp)
+    others = sum_wrenches_into(
+        link,
+        point_position,
+        self_gradient,
+        self_link,
+        self_cluster_begin,
+        self_group_touched,
+        self_touched,
+        grasp,
+    )
     objects = sum_wrenches_into(
-        link, object_point, object_gradient, object_link, object_cluster_begin, object_touched, grasp
+        link,
+        object_point,
+        object_gradient,
+        object_link,
+        object_cluster_begin,
+        object_group_touched,
+        object_touched,
+        grasp,
     )
     link_wrench_out[grasp, link] = own - others - objects
 

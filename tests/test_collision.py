@@ -7,14 +7,23 @@ import itertools
 import numpy as np
 import pytest
 import reference_grasp as reference
+import trimesh
 import warp as wp
 from random_hand import random_hand, random_shape, unit
 from reference import central_difference
 
-from warpgrasp import collision
+from warpgrasp import collision, load_hand
 from warpgrasp.clusters import CLUSTER_SIZE, cluster_points, compact_order
 from warpgrasp.device import transforms_from_matrices
+from warpgrasp.distance import DeviceMesh
 from warpgrasp.hand import Shape, ShapeKind
+from warpgrasp.kernels.collision import GROUP_SIZE
+from warpgrasp.mesh import load_object
+from warpgrasp.model import hand_model
+from warpgrasp.pose import Pose
+from warpgrasp.proximity import find_proximity
+from warpgrasp.state import allocate
+from warpgrasp.surface import surface_points
 
 KINDS: tuple[ShapeKind, ...] = ("box", "sphere", "capsule", "cylinder", "mesh")
 
@@ -114,6 +123,102 @@ def test_deepest_link_matches_reference_on_a_tree(rng, device):
     np.testing.assert_allclose(distance, expected, rtol=1e-5, atol=5e-7)
     clear = (np.abs(expected) > 1e-6) | (expected == 0.0)
     assert ((link >= 0) == (expected < 0.0))[clear].all()
+
+
+FIELDS = ("touched", "group_touched", "link", "distance", "gradient")
+
+
+@pytest.mark.parametrize("name", ["random", "shadow"])
+def test_searches_of_a_moving_hand_are_as_from_scratch(name, rng, device):
+    """Many small steps and a few jumps, to poses that are not finite too: what is skipped must be what is clear."""
+    hand = random_hand(rng, 20) if name == "random" else load_hand(name)
+    model = hand_model(hand, surface_points(hand, 600, even=False, device=device), device)
+    mesh = DeviceMesh(load_object(trimesh.creation.box((0.02, 0.02, 0.02))), device)
+    count, reach = 3, 0.05 if name == "random" else 0.15
+    cloud = rng.uniform(-reach, reach, (2500, 3))
+
+    def draw() -> tuple[np.ndarray, ...]:
+        return (
+            rng.uniform(-reach, reach, (count, 3)),
+            np.array([unit(rng, 4) for _ in range(count)]),
+            hand.joint_position(rng.uniform(hand.free_lower, hand.free_upper, (count, hand.free_count))),
+        )
+
+    position, quaternion, joints = draw()
+    kept = allocate(model, Pose(position, quaternion, joints), cloud)
+    skipped, seen = [], 0
+    for step in range(60):
+        if step % 20 == 13:
+            position, quaternion, joints = draw()
+        scale = 0.0 if step % 20 == 7 else 1.0e-4
+        position = position + rng.normal(scale=scale, size=position.shape)
+        quaternion = quaternion + rng.normal(scale=5.0 * scale, size=quaternion.shape)
+        quaternion /= np.linalg.norm(quaternion, axis=1, keepdims=True)
+        joints = joints + rng.normal(scale=5.0 * scale, size=joints.shape)
+        there = position * np.nan if step in (17, 18) else position
+        fresh = allocate(model, Pose(there, quaternion, joints), cloud)
+        wp.copy(kept.wrist, fresh.wrist)
+        wp.copy(kept.free_position, fresh.free_position)
+        before = [depth.slack.numpy().copy() for depth in (kept.self_depth, kept.object_depth)]
+        for state in (kept, fresh):
+            find_proximity(model, mesh, state)
+        for own, other, slack in zip(
+            (kept.self_depth, kept.object_depth), (fresh.self_depth, fresh.object_depth), before, strict=True
+        ):
+            for field in FIELDS:
+                np.testing.assert_array_equal(getattr(own, field).numpy(), getattr(other, field).numpy(), field)
+            touched = own.touched.numpy().astype(bool)
+            in_groups = [touched[:, a : a + GROUP_SIZE].any(axis=1) for a in range(0, len(touched[0]), GROUP_SIZE)]
+            np.testing.assert_array_equal(own.group_touched.numpy(), np.stack(in_groups, axis=1))
+            skipped.append((own.slack.numpy() < slack) & (own.slack.numpy() > 0.0))
+            seen += touched.sum()
+    share = np.mean([part.mean() for part in skipped])
+    assert share > 0.2, "the test should skip"
+    assert seen > 1000, "the test should touch"
+
+
+@pytest.mark.parametrize("owner", [0, 2])
+def test_a_point_is_found_as_soon_as_a_link_comes_to_it(owner, device):
+    """A ball of 1 cm goes straight to a point from 6 mm, the point stays (2) or goes to it on another ball (0)."""
+    ball = Shape("sphere", np.array([0.01]), np.zeros(3), np.array([1.0, 0, 0, 0]))
+    shapes = collision.pack([(ball,), (ball,)], device)
+    clusters = cluster_points(np.array([[0.01, 0.0, 0.0]]), np.array([owner]), device)
+    touch = wp.array(np.array([[0, 1], [1, 0], [0, 1]], np.int32), dtype=int, device=device)
+    depth, steps = collision.no_depth(1, 1, clusters), collision.no_steps(1, 2, device)
+    for moved in np.arange(0.0, 0.0075, 0.0003):
+        links = np.tile(np.eye(4), (1, 2, 1, 1))
+        links[0, :, 0, 3] = moved if owner == 0 else 0.0, 0.026 - moved
+        transform = transforms_from_matrices(links, device)
+        sphere = wp.zeros(transform.shape, dtype=wp.vec4, device=device)
+        collision.place_spheres(shapes, transform, sphere)
+        collision.find_longest_steps(shapes, transform, sphere, steps)
+        point = links[0, 0, 0, 3] + 0.01
+        there = wp.array([[[point, 0.0, 0.0]]], dtype=wp.vec3, device=device)
+        collision.find_deepest_link(shapes, touch, transform, sphere, there, clusters, depth, steps.step)
+        assert depth.distance.numpy()[0, 0] == pytest.approx(min(0.0, 0.016 - moved - point), abs=1e-7)
+
+
+def test_steps_bound_how_far_points_of_links_move(rng, device):
+    """Against the distances that the corners of boxes around the shapes move, for steps of all sizes."""
+    hand = random_hand(rng, 20)
+    shapes = collision.pack([part.shapes for part in hand.links], device)
+    steps = collision.no_steps(1, len(hand.links), device)
+    points = [np.concatenate([np.asarray(s.trimesh().vertices) for s in part.shapes]) for part in hand.links]
+    last, x = None, 0.5 * (hand.free_lower + hand.free_upper)
+    for size in (0.0, 1e-4, 1e-2, 0.3, 3.0):
+        x = x + size * rng.normal(size=x.shape)
+        links = reference.link_transforms(hand, np.eye(4), x)
+        transform = transforms_from_matrices(links[None], device)
+        sphere = wp.zeros(transform.shape, dtype=wp.vec4, device=device)
+        collision.place_spheres(shapes, transform, sphere)
+        collision.find_longest_steps(shapes, transform, sphere, steps)
+        there = [p @ m[:3, :3].T + m[:3, 3] for p, m in zip(points, links, strict=True)]
+        if last is not None:
+            moved = max(np.linalg.norm(a - b, axis=1).max() for a, b in zip(there, last, strict=True))
+            assert moved <= steps.step.numpy()[0] + 1e-6
+            if size < 0.1:
+                assert steps.step.numpy()[0] < 4.0 * moved, "a bound should be of use"
+        last = there
 
 
 def test_a_point_is_not_inside_its_own_link_nor_a_neighbour(device):

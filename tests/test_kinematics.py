@@ -110,10 +110,12 @@ def pose_gradients(model: HandModel, poses: Poses, direction: np.ndarray) -> tup
             no_link,
             model.clusters.begin,
             no_link,
+            no_link,
             no_vector,
             no_vector,
             no_link,
             model.clusters.begin,
+            no_link,
             no_link,
         ],
         outputs=[wrench],
@@ -123,6 +125,41 @@ def pose_gradients(model: HandModel, poses: Poses, direction: np.ndarray) -> tup
     free_gradient = wp.full((GRASPS, hand.free_count), wp.inf, dtype=float, device=device)
     kinematics.find_pose_gradients(model, poses.links, wrench, wrist_gradient, free_gradient)
     return wrist_gradient.numpy(), free_gradient.numpy()
+
+
+def test_links_feel_the_opposite_of_what_is_inside_them(rng, device):
+    """Points of the hand and the object in touched clusters, 70 of them, count against the link that they are in."""
+    hand = random_hand(rng, 20)
+    model = hand_model(hand, random_points(rng, hand, 40), device)
+    total = np.zeros((GRASPS, len(hand.links), 6))
+    sides = []
+    own = rng.normal(size=(GRASPS, len(model.points.link), 3)).astype(np.float32)
+    for count in (own.shape[1], 1100):
+        begin = np.concatenate([[0], np.sort(rng.choice(count - 1, 69, replace=False)) + 1, [count]])
+        position, gradient = rng.normal(size=(2, GRASPS, count, 3)).astype(np.float32)
+        touched = rng.random((GRASPS, 70)) < 0.2
+        touched[:, 32:64] = False
+        groups = np.stack([touched[:, a : a + 32].any(axis=1) for a in (0, 32, 64)], axis=1)
+        link = rng.integers(-1, len(hand.links), (GRASPS, count))
+        felt = np.repeat(touched, np.diff(begin), axis=1)
+        if not sides:
+            add_wrenches(total, np.tile(model.points.link, (GRASPS, 1)), position, own)
+        add_wrenches(total, np.where(felt, link, -1), position, -gradient)
+        sides.append((position, gradient, link, begin, groups, touched))
+    vectors = [wp.array(a, dtype=wp.vec3, device=device) for a in (sides[0][0], own, sides[0][1], *sides[1][:2])]
+    integers = [[wp.array(a.astype(np.int32), dtype=int, device=device) for a in side[2:]] for side in sides]
+    wrench = spatial((GRASPS, len(hand.links)), device)
+    inputs = [model.link_begin, *vectors[:3], *integers[0], *vectors[3:], *integers[1]]
+    wp.launch(kernels.link_wrenches, dim=wrench.shape, inputs=inputs, outputs=[wrench], device=device)
+    np.testing.assert_allclose(wrench.numpy(), total, rtol=1e-4, atol=1e-4)
+
+
+def add_wrenches(total: np.ndarray, link: np.ndarray, position: np.ndarray, gradient: np.ndarray) -> None:
+    """Add force and moment of each point to its link, of points without one (-1) to none."""
+    position, gradient = position.astype(float), gradient.astype(float)
+    grasp, point = np.nonzero(link >= 0)
+    wrench = np.concatenate([gradient, np.cross(position, gradient)], axis=-1)
+    np.add.at(total, (grasp, link[grasp, point]), wrench[grasp, point])
 
 
 def test_one_hinge_turns_a_point_by_a_quarter(device):

@@ -31,6 +31,7 @@ class CollisionShapes:
     plane: wp.array
     link_begin: wp.array
     link_sphere: wp.array
+    link_swing: wp.array
 
 
 def fibonacci_sphere(count: int) -> np.ndarray:
@@ -84,12 +85,21 @@ def _link_sphere(points: list[np.ndarray]) -> np.ndarray:
     return _bounding_sphere(np.concatenate(points)) if points else np.zeros(4)
 
 
+def _swing(link_sphere: np.ndarray, shape_spheres: np.ndarray) -> float:
+    """How far from the centre of a link's sphere its shapes reach, and clusters of points on them lie at most [m]."""
+    # Three points of a ball can bound a box whose middle is outside of it, by a factor of 1.061 at most.
+    off_center = np.linalg.norm(shape_spheres[:, :3] - link_sphere[:3], axis=1)
+    return 1.07 * float((off_center + shape_spheres[:, 3]).max(initial=0.0))
+
+
 def pack(groups: list[tuple[Shape, ...]], device: str | None) -> CollisionShapes:
     """Put the shapes of each link (or of any other rigid group) on the device."""
     shapes = [shape for group in groups for shape in group]
     points = [np.asarray(shape.trimesh().vertices) for shape in shapes]
     planes = [bounding_planes(shape.vertices) if shape.vertices is not None else np.zeros((0, 4)) for shape in shapes]
     first = np.cumsum([0] + [len(group) for group in groups])
+    spheres = np.array([_bounding_sphere(p) for p in points]).reshape(-1, 4)
+    link_spheres = [_link_sphere(points[a:b]) for a, b in itertools.pairwise(first)]
     quaternions = [np.roll(shape.quaternion, -1) for shape in shapes]
 
     def array(values: list | np.ndarray, dtype: type, width: int = 0) -> wp.array:
@@ -100,11 +110,18 @@ def pack(groups: list[tuple[Shape, ...]], device: str | None) -> CollisionShapes
         kind=array([KINDS[shape.kind] for shape in shapes], int),
         transform=array([[*s.position, *q] for s, q in zip(shapes, quaternions, strict=True)], wp.transform, 7),
         size=array([_size(shape) for shape in shapes], wp.vec4, 4),
-        sphere=array([_bounding_sphere(p) for p in points], wp.vec4, 4),
+        sphere=array(spheres, wp.vec4, 4),
         plane_begin=array(np.cumsum([0] + [len(p) for p in planes]), int),
         plane=array(np.concatenate([*planes, np.zeros((0, 4))]), wp.vec4, 4),
         link_begin=array(first, int),
-        link_sphere=array([_link_sphere(points[a:b]) for a, b in itertools.pairwise(first)], wp.vec4, 4),
+        link_sphere=array(link_spheres, wp.vec4, 4),
+        link_swing=array(
+            [
+                _swing(around, spheres[a:b])
+                for around, (a, b) in zip(link_spheres, itertools.pairwise(first), strict=True)
+            ],
+            float,
+        ),
     )
 
 
@@ -130,9 +147,38 @@ def place_spheres(shapes: CollisionShapes, link_transform: wp.array, sphere_out:
 
 
 @dataclass(frozen=True, eq=False)
+class LinkSteps:
+    """How far links move between two searches. Fields as in ``kernels.collision.longest_steps``."""
+
+    last: wp.array
+    step: wp.array
+
+
+def no_steps(grasp_count: int, link_count: int, device: str | None) -> LinkSteps:
+    """Memory for ``find_longest_steps``; what it says first holds for the search after that."""
+    return LinkSteps(
+        last=wp.zeros((grasp_count, link_count), dtype=wp.transform, device=device),
+        step=wp.zeros(grasp_count, dtype=float, device=device),
+    )
+
+
+def find_longest_steps(shapes: CollisionShapes, link_transform: wp.array, sphere: wp.array, steps: LinkSteps) -> None:
+    """Launch ``kernels.collision.longest_steps``; see there for the arrays. ``steps`` is updated."""
+    wp.launch(
+        kernels.longest_steps,
+        dim=link_transform.shape[0],
+        inputs=[shapes.link_swing, link_transform, sphere],
+        outputs=[steps.last, steps.step],
+        device=link_transform.device,
+    )
+
+
+@dataclass(frozen=True, eq=False)
 class LinkDepth:
     """Which points are inside which links, and how deep. Fields as in ``kernels.collision.deepest_link``."""
 
+    slack: wp.array
+    group_touched: wp.array
     touched: wp.array
     link: wp.array
     distance: wp.array
@@ -143,7 +189,10 @@ def no_depth(grasp_count: int, point_count: int, clusters: PointClusters) -> Lin
     """No point is inside a link yet."""
     device = clusters.link.device
     per_point = (grasp_count, point_count)
+    group_count = -(-len(clusters) // int(kernels.GROUP_SIZE))
     return LinkDepth(
+        slack=wp.zeros((grasp_count, len(clusters)), dtype=float, device=device),
+        group_touched=wp.zeros((grasp_count, group_count), dtype=int, device=device),
         touched=wp.zeros((grasp_count, len(clusters)), dtype=int, device=device),
         link=wp.full(per_point, -1, dtype=int, device=device),
         distance=wp.zeros(per_point, dtype=float, device=device),
@@ -159,8 +208,10 @@ def find_deepest_link(
     point_position: wp.array,
     clusters: PointClusters,
     depth: LinkDepth,
+    step: wp.array | None = None,
 ) -> None:
     """Launch ``kernels.collision.deepest_link``; see there for the arrays. ``depth`` is updated."""
+    depth.group_touched.zero_()
     wp.launch(
         kernels.deepest_link,
         dim=depth.touched.shape,
@@ -179,8 +230,9 @@ def find_deepest_link(
             clusters.sphere,
             link_transform,
             sphere,
+            step,
             point_position,
         ],
-        outputs=[depth.touched, depth.link, depth.distance, depth.gradient],
+        outputs=[depth.slack, depth.group_touched, depth.touched, depth.link, depth.distance, depth.gradient],
         device=point_position.device,
     )

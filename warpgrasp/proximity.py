@@ -67,12 +67,20 @@ def find_proximity(model: HandModel, mesh: DeviceMesh, state: State, **options: 
     """
     find_distances(model, mesh, state, **options)
     collision.place_spheres(model.shapes, state.link_transform, state.link_sphere)
+    collision.find_longest_steps(model.shapes, state.link_transform, state.link_sphere, state.link_steps)
     for points, clusters, depth in (
         (state.point_position, model.clusters, state.self_depth),
         (state.object_point, state.object_clusters, state.object_depth),
     ):
         collision.find_deepest_link(
-            model.shapes, model.may_touch, state.link_transform, state.link_sphere, points, clusters, depth
+            model.shapes,
+            model.may_touch,
+            state.link_transform,
+            state.link_sphere,
+            points,
+            clusters,
+            depth,
+            state.link_steps.step,
         )
 
 

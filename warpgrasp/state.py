@@ -9,7 +9,7 @@ import numpy as np
 import warp as wp
 
 from .clusters import PointClusters, cluster_points, compact_order
-from .collision import LinkDepth, no_depth
+from .collision import LinkDepth, LinkSteps, no_depth, no_steps
 from .device import transforms
 from .model import HandModel
 from .pose import Pose
@@ -33,6 +33,9 @@ class State:
 
     link_sphere: wp.array
     """Bounding sphere of each link, centre [m] and squared radius [m²], vec4, shape [grasp, link]."""
+
+    link_steps: LinkSteps
+    """How far the links have moved since points were last searched for inside them."""
 
     point_position: wp.array
     """Hand surface points [m], vec3, shape [grasp, point]."""
@@ -128,6 +131,7 @@ def allocate(model: HandModel, pose: Pose, object_point: np.ndarray) -> State:
         joint_position=zeros((grasp_count, joint_count), float),
         link_transform=zeros(per_link, wp.transform),
         link_sphere=zeros(per_link, wp.vec4),
+        link_steps=no_steps(*per_link, model.device),
         point_position=zeros(per_point, wp.vec3),
         face=zeros(per_point, int),
         outward=zeros(per_point, wp.vec3),
