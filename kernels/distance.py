@@ -47,7 +47,8 @@ def point_offset(p: wp.vec3, a: wp.vec3, b: wp.vec3, c: wp.vec3, weight: wp.vec3
 def closest_point(p: wp.vec3, a: wp.vec3, b: wp.vec3, c: wp.vec3):
     """Barycentric weights of the point of the triangle a, b, c that is closest to p.
 
-    A weight is exactly zero where the point lies on the opposite edge.
+    A weight is exactly zero where the point lies on the opposite edge. Only edges that face p hold the closest point:
+    those whose opposite corner has no positive weight in the projection of p to the plane.
     """
     ab = b - a
     ac = c - a
@@ -59,19 +60,24 @@ def closest_point(p: wp.vec3, a: wp.vec3, b: wp.vec3, c: wp.vec3):
     if u > 0.0 and v > 0.0 and w > 0.0:
         return wp.vec3(u, v, w)
 
-    t = segment_parameter(p, a, b)
-    best = wp.vec3(1.0 - t, t, 0.0)
-    best_length = wp.length_sq(point_offset(p, a, b, c, best))
-    t = segment_parameter(p, b, c)
-    candidate = wp.vec3(0.0, 1.0 - t, t)
-    length = wp.length_sq(point_offset(p, a, b, c, candidate))
-    if length < best_length:
-        best = candidate
-        best_length = length
-    t = segment_parameter(p, c, a)
-    candidate = wp.vec3(t, 0.0, 1.0 - t)
-    if wp.length_sq(point_offset(p, a, b, c, candidate)) < best_length:
-        best = candidate
+    best = wp.vec3(1.0, 0.0, 0.0)
+    best_length = float(wp.inf)
+    if w <= 0.0:
+        t = segment_parameter(p, a, b)
+        best = wp.vec3(1.0 - t, t, 0.0)
+        best_length = wp.length_sq(point_offset(p, a, b, c, best))
+    if u <= 0.0:
+        t = segment_parameter(p, b, c)
+        candidate = wp.vec3(0.0, 1.0 - t, t)
+        length = wp.length_sq(point_offset(p, a, b, c, candidate))
+        if length < best_length:
+            best = candidate
+            best_length = length
+    if v <= 0.0:
+        t = segment_parameter(p, c, a)
+        candidate = wp.vec3(t, 0.0, 1.0 - t)
+        if wp.length_sq(point_offset(p, a, b, c, candidate)) < best_length:
+            best = candidate
     return best
 
 
@@ -113,6 +119,12 @@ def outward_direction(d: wp.vec3, sign: float, face_normal: wp.vec3):
     return wp.where(sign < 0.0, -1.0, 1.0) / length * d
 
 
+@wp.func
+def flat_sign(d: wp.vec3, outward: wp.vec3):
+    """Side of the flat triangle on which a point lies, d = p - r: 1 outside, -1 inside."""
+    return wp.where(wp.dot(d, outward) < 0.0, -1.0, 1.0)
+
+
 KEPT_SHARE = wp.constant(0.15)
 """A point keeps its face until it has moved by this share of its distance from the surface, and a slack."""
 
@@ -122,6 +134,23 @@ def keeps_face(p: wp.vec3, searched: wp.vec4, slack: float):
     """Whether a point is still so near to where its face was searched that another face is hardly nearer."""
     moved = wp.length(p - wp.vec3(searched[0], searched[1], searched[2]))
     return searched[3] >= 0.0 and moved <= slack + KEPT_SHARE * searched[3]
+
+
+CROSSING_SHARE = wp.constant(0.99)
+"""A point that has moved by less than this share of its distance has not crossed the surface; the rest is rounding."""
+
+
+@wp.func
+def kept_sign(mesh: wp.uint64, p: wp.vec3, searched: wp.vec4, face: int, outward: wp.vec3):
+    """Side of a closed surface on which a point was at its last search, 0 if it may have crossed the surface since."""
+    before = wp.vec3(searched[0], searched[1], searched[2])
+    if face < 0 or wp.length(p - before) > CROSSING_SHARE * searched[3]:
+        return 0.0
+    m = wp.mesh_get(mesh)
+    a = m.points[m.indices[3 * face]]
+    b = m.points[m.indices[3 * face + 1]]
+    c = m.points[m.indices[3 * face + 2]]
+    return flat_sign(point_offset(before, a, b, c, closest_point(before, a, b, c)), outward)
 
 
 @wp.kernel(enable_backward=False)
@@ -215,6 +244,7 @@ def closest_face_by_winding(
     mesh: wp.uint64,
     lower: wp.vec3,
     upper: wp.vec3,
+    closed: bool,
     # State:
     points: wp.array2d[wp.vec3],
     # Options:
@@ -229,8 +259,9 @@ def closest_face_by_winding(
     """Closest face of each point; inside is where the generalized winding number is above one half.
 
     Right for open meshes and for bodies that overlap; up to four times the cost of ``closest_face_by_normal``, though
-    not outside the bounding box, where nothing is inside. Inside two bodies that overlap, the closest face may be one
-    that lies inside the other: the distance is then too short.
+    not outside the bounding box, where nothing is inside, nor where a point has moved so little since its last search
+    that it cannot have crossed a closed surface. Inside two bodies that overlap, the closest face may be one that lies
+    inside the other: the distance is then too short.
 
     Source: Jacobson, Kavan & Sorkine-Hornung 2013, Robust inside-outside segmentation using generalized winding
     numbers; Barill et al. 2018, Fast winding numbers for soups and clouds.
@@ -240,6 +271,7 @@ def closest_face_by_winding(
         mesh: Id of a Warp mesh built with ``support_winding_number``.
         lower: Lower corner of its bounding box [m].
         upper: Upper corner of its bounding box [m].
+        closed: Whether inside and outside meet at faces only; not so in the openings of a mesh that is not watertight.
         points: Points in the object frame [m], shape [grasp, point].
         max_distance: Reach of the search [m].
         slack: A point that has moved by less than this, and a share of its distance, keeps its face [m]; negative: all
@@ -252,13 +284,16 @@ def closest_face_by_winding(
     """
     grasp, point = wp.tid()
     p = points[grasp, point]
+    sign = float(0.0)
     if slack >= 0.0:
-        if keeps_face(p, searched_out[grasp, point], slack):
+        last = searched_out[grasp, point]
+        if keeps_face(p, last, slack):
             return
+        if closed:
+            sign = kept_sign(mesh, p, last, face_out[grasp, point], outward_out[grasp, point])
         searched_out[grasp, point] = wp.vec4(p[0], p[1], p[2], max_distance)
     face = int(-1)
-    sign = float(1.0)
-    if wp.min(p - lower) > 0.0 and wp.min(upper - p) > 0.0:
+    if sign == 0.0 and wp.min(p - lower) > 0.0 and wp.min(upper - p) > 0.0:
         signed_hit = wp.mesh_query_point_sign_winding_number(mesh, p, max_distance, WINDING_ACCURACY)
         if signed_hit.result:
             face = signed_hit.face
@@ -267,6 +302,7 @@ def closest_face_by_winding(
         hit = wp.mesh_query_point_no_sign(mesh, p, max_distance)
         if hit.result:
             face = hit.face
+        sign = wp.where(sign < 0.0, -1.0, 1.0)
     face_out[grasp, point] = face
     if face < 0:
         outward_out[grasp, point] = wp.vec3(0.0, 0.0, 0.0)
@@ -279,12 +315,6 @@ def closest_face_by_winding(
     if slack >= 0.0:
         searched_out[grasp, point] = wp.vec4(p[0], p[1], p[2], wp.length(d))
     outward_out[grasp, point] = outward_direction(d, sign, wp.cross(b - a, c - a))
-
-
-@wp.func
-def flat_sign(d: wp.vec3, outward: wp.vec3):
-    """Side of the flat triangle on which a point lies, d = p - r: 1 outside, -1 inside."""
-    return wp.where(wp.dot(d, outward) < 0.0, -1.0, 1.0)
 
 
 @wp.func

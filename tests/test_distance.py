@@ -277,6 +277,94 @@ def test_faces_are_kept_while_points_move_little(rng, device):
     assert 400 <= searches < 0.3 * steps * 400
 
 
+class Drag:
+    """Points that jump from place to place, searched by what is known of the last search, and anew."""
+
+    def __init__(self, mesh: DeviceMesh, points: np.ndarray, reach: float) -> None:
+        self.mesh, self.reach = mesh, reach
+        self.kept, self.anew = Query(mesh, points, reach), Query(mesh, points, reach)
+        self.searched = wp.full(self.kept.at.shape, wp.vec4(-1.0), dtype=wp.vec4, device=mesh.device)
+        self.move(points)
+
+    def move(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Move the points and search.
+
+        Returns:
+            Which points were searched, and which of them are nearer to their last place than the surface was.
+        """
+        before = self.searched.numpy()[0].copy()
+        for query in (self.kept, self.anew):
+            query.move(points)
+        out = self.kept.face_out, self.kept.outward_out
+        find_closest_faces(self.mesh, self.kept.at, self.reach, *out, slack=0.0, searched=self.searched)
+        find_closest_faces(self.mesh, self.anew.at, self.reach, self.anew.face_out, self.anew.outward_out)
+        fresh = (self.searched.numpy()[0, :, :3] == self.kept.points).all(axis=1)
+        moved = np.linalg.norm(self.kept.points - before[:, :3], axis=1)
+        return fresh, fresh & (moved < 0.98 * before[:, 3])
+
+
+@pytest.mark.parametrize("reach", [1.0, 0.01])
+@pytest.mark.parametrize("name", ["cross", "opened", "ball", "ycb/025_mug.obj", "pybullet_random/random_000.obj"])
+def test_points_dragged_through_a_mesh_are_searched_as_if_anew(name, reach, rng, device, request):
+    """Faces are as near and sides are the same, however much of the last search is used."""
+    source = request.getfixturevalue("shared") / "objects" / name if "/" in name else SMOOTH_AND_SHARP[name]
+    obj = load_object(source)
+    mesh = DeviceMesh(obj, device)
+    low, high = obj.bounds
+    start, end = (low + (high - low) * rng.uniform(-0.4, 1.4, (300, 3)) for _ in range(2))
+    drag = Drag(mesh, start, reach)
+    near = crossed = 0
+    inside = np.zeros(300, bool)
+    for t in np.linspace(0.0, 1.0, 25) ** 1.5:
+        fresh, unhindered = drag.move(start + t * (end - start))
+        near += int(unhindered.sum())
+        kept, anew = drag.kept.evaluate()[0][fresh], drag.anew.evaluate()[0][fresh]
+        np.testing.assert_allclose(kept, anew, rtol=1e-5, atol=1e-7)
+        if obj.watertight:
+            expected = winding_number(drag.kept.points[fresh], drag.kept.triangles) > 0.5
+            found = np.abs(kept) < FAR_DISTANCE
+            np.testing.assert_array_equal((kept < 0.0)[found], expected[found])
+            crossed += int((expected != inside[fresh]).sum())
+            inside[fresh] = expected
+    assert near > 100
+    assert not obj.watertight or crossed > 100
+
+
+def test_a_point_enters_an_open_mesh_through_its_hole(device):
+    """It moves by less than its distance, crosses no face, and is inside all the same."""
+    bowl = trimesh.creation.icosphere(subdivisions=3, radius=0.05)
+    bowl = trimesh.Trimesh(bowl.vertices, bowl.faces[bowl.triangles_center[:, 2] < 0.01])
+    drag = Drag(DeviceMesh(load_object(bowl), device), np.array([[0.0, 0.0, 0.04]]), 1.0)
+    assert drag.kept.evaluate()[0] > 0.0
+    fresh, unhindered = drag.move(np.array([[0.0, 0.0, 0.005]]))
+    assert fresh.all() and unhindered.all()
+    assert drag.kept.evaluate()[0] < 0.0
+
+
+def test_a_point_beyond_reach_inside_is_inside_when_it_is_found(device):
+    """Its side was not known before: no face was found."""
+    drag = Drag(DeviceMesh(load_object(two_boxes()), device), np.array([[0.004, 0.0, 0.0]]), 0.01)
+    assert drag.kept.face_out.numpy()[0, 0] == -1
+    fresh, unhindered = drag.move(np.array([[0.004, 0.0, 0.008]]))
+    assert fresh.all() and unhindered.all()
+    np.testing.assert_allclose(drag.kept.evaluate()[0], -0.007, rtol=1e-5)
+
+
+def test_distance_to_any_triangle(rng, device):
+    """Of every shape, obtuse ones and needles too, from far and from near."""
+    corners = 0.02 * rng.normal(size=(600, 3, 3))
+    along = corners[:, 0] + rng.uniform(-1.0, 2.0, (600, 1)) * (corners[:, 1] - corners[:, 0])
+    thin = np.geomspace(1.0, 1e-4, 600)[:, None]
+    corners[:, 2] = along + thin * (corners[:, 2] - along)
+    soup = trimesh.Trimesh(corners.reshape(-1, 3), np.arange(1800).reshape(-1, 3), process=False)
+    points = corners.mean(axis=1) + rng.normal(size=(600, 3)) * np.exp(rng.uniform(-8.0, -2.0, (600, 1)))
+    query = Query(DeviceMesh(load_object(soup), device), points)
+    assert len(query.triangles) == 600
+    query.face_out.assign(np.arange(600, dtype=np.int32)[None])
+    expected = [triangle_distance(p, triangle) for p, triangle in zip(query.points, query.triangles, strict=True)]
+    np.testing.assert_allclose(np.abs(query.evaluate()[0]), expected, rtol=1e-5, atol=1e-8)
+
+
 def test_a_negative_slack_is_refused(device):
     mesh = DeviceMesh(load_object(trimesh.creation.box()), device)
     query = Query(mesh, np.zeros((3, 3)))

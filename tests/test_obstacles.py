@@ -16,7 +16,7 @@ from warpgrasp.device import transforms_from_matrices
 from warpgrasp.errors import MeshError
 from warpgrasp.hand import Hand, Shape
 from warpgrasp.model import HandModel, hand_model
-from warpgrasp.obstacles import MARGIN, SKIN_POINTS, WEIGHT, Obstacles
+from warpgrasp.obstacles import MARGIN, SKIN_POINTS, WEIGHT, Obstacles, _joined
 from warpgrasp.physics.engine import mujoco
 from warpgrasp.physics.hand_model import PREFIX, ROOT, add_hand
 from warpgrasp.physics.protocols import FC6
@@ -245,3 +245,11 @@ def test_obstacles_in_the_object_are_refused(device):
 def test_bad_input_is_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         Obstacles(**arguments)
+
+
+def test_meshes_together_are_closed_if_each_is():
+    box = trimesh.creation.box()
+    closed, opened = load_object(box), load_object(trimesh.Trimesh(box.vertices, box.faces[2:]))
+    assert _joined((closed, closed)).watertight
+    assert not _joined((closed, opened)).watertight
+    assert not _joined((opened, closed)).watertight

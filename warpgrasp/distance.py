@@ -118,7 +118,7 @@ def find_closest_faces(
         points, face_out=face_out, outward_out=outward_out, **({} if searched is None else {"searched": searched})
     )
     by_normal = mesh.sign_method == "normal"
-    model = [mesh.vertex_normals, mesh.edge_normals] if by_normal else [mesh.lower, mesh.upper]
+    model = [mesh.vertex_normals, mesh.edge_normals] if by_normal else [mesh.lower, mesh.upper, mesh.object.watertight]
     wp.launch(
         kernels.closest_face_by_normal if by_normal else kernels.closest_face_by_winding,
         dim=points.shape,

@@ -267,6 +267,7 @@ def _joined(meshes: tuple[ObjectMesh, ...]) -> ObjectMesh:
         vertices=np.concatenate([mesh.vertices for mesh in meshes]),
         faces=np.concatenate([mesh.faces + start for mesh, start in zip(meshes, first, strict=True)]).astype(np.int32),
         vertex_normals=np.concatenate([mesh.vertex_normals for mesh in meshes]),
+        watertight=all(mesh.watertight for mesh in meshes),
         sign_method="winding",
     )
 
