@@ -15,7 +15,7 @@ ROUNDING = wp.constant(1.0e-5)
 """What gaps and steps may be wrong by together [m]."""
 
 GROUP_SIZE = wp.constant(32)
-"""Clusters of which one is looked at to see that none is touched."""
+"""Clusters that share one set of links that their points are inside."""
 
 
 @wp.func
@@ -151,6 +151,22 @@ def longest_steps(
 
 
 @wp.func
+def link_bit(link: int):
+    """What stands for a link in a set of links; those 32 apart have the same."""
+    return 1 << (link % 32)
+
+
+@wp.func
+def links_of_points(link: wp.array2d[int], grasp: int, begin: int, end: int):
+    """Set of the links that points ``begin`` to ``end`` are inside."""
+    links = int(0)
+    for point in range(begin, end):
+        if link[grasp, point] >= 0:
+            links = links | link_bit(link[grasp, point])
+    return links
+
+
+@wp.func
 def forget_points(
     grasp: int,
     begin: int,
@@ -232,9 +248,11 @@ def deepest_link(
     sphere: wp.array2d[wp.vec4],
     step: wp.array[float],
     point_position: wp.array2d[wp.vec3],
+    # Options:
+    part_count: int,
     # Out:
     slack_out: wp.array2d[float],
-    group_touched_out: wp.array2d[int],
+    group_links_out: wp.array2d[int],
     touched_out: wp.array2d[int],
     link_out: wp.array2d[int],
     distance_out: wp.array2d[float],
@@ -246,7 +264,7 @@ def deepest_link(
     once they may have come nearer by as much. Where ``touched_out`` is 0 on entry, the other outputs are taken to say
     already that no point is inside any link.
 
-    Launch: dim = (grasp, cluster).
+    Launch: dim = (grasp, part); a part is every ``part_count``-th cluster. Equal inputs give equal bits.
 
     Args:
         shape_kind: 0 rounded box, 1 cylinder, 2 polytope, shape [shape]; shapes are sorted by link.
@@ -268,75 +286,78 @@ def deepest_link(
         step: How far any point of the hand has moved since the last launch at most, see ``longest_steps`` [m], shape
             [grasp]; without it all clusters are looked at.
         point_position: Points in the object frame [m], shape [grasp, point].
+        part_count: Threads that share a grasp.
         slack_out: How much nearer links may come to each cluster before it is looked at [m], shape [grasp, cluster].
-        group_touched_out: Set to 1 where ``touched_out`` is 1 in a group of ``GROUP_SIZE`` clusters, shape
-            [grasp, group].
+        group_links_out: Set of the links that points of ``GROUP_SIZE`` clusters are inside, see ``link_bit``; to be
+            empty on entry, shape [grasp, group].
         touched_out: 1 where a point of the cluster is inside a link, shape [grasp, cluster].
         link_out: Deepest link, -1 where the point is in none, shape [grasp, point].
         distance_out: Minus the depth [m], 0 where the point is in no link, shape [grasp, point].
         gradient_out: Derivative of the distance with respect to the point, in the object frame, shape [grasp, point].
     """
-    grasp, cluster = wp.tid()
-    owner = cluster_link[cluster]
-    moves = owner < link_transform.shape[1]
-    if step:
-        slack = slack_out[grasp, cluster] - wp.where(moves, 2.0, 1.0) * step[grasp]
-        if slack > 0.0:
-            slack_out[grasp, cluster] = slack
-            return
+    grasp, part = wp.tid()
+    for cluster in range(part, cluster_link.shape[0], part_count):
+        owner = cluster_link[cluster]
+        moves = owner < link_transform.shape[1]
+        if step:
+            slack = slack_out[grasp, cluster] - wp.where(moves, 2.0, 1.0) * step[grasp]
+            if slack > 0.0:
+                slack_out[grasp, cluster] = slack
+                continue
 
-    begin = cluster_begin[cluster]
-    end = cluster_begin[cluster + 1]
-    if touched_out[grasp, cluster] == 1:
-        forget_points(grasp, begin, end, link_out, distance_out, gradient_out)
-        touched_out[grasp, cluster] = 0
-    radius = cluster_sphere[cluster][3]
-    center = wp.vec3(cluster_sphere[cluster][0], cluster_sphere[cluster][1], cluster_sphere[cluster][2])
-    if moves:
-        center = wp.transform_point(link_transform[grasp, owner], center)
+        begin = cluster_begin[cluster]
+        end = cluster_begin[cluster + 1]
+        if touched_out[grasp, cluster] == 1:
+            forget_points(grasp, begin, end, link_out, distance_out, gradient_out)
+            touched_out[grasp, cluster] = 0
+        radius = cluster_sphere[cluster][3]
+        center = wp.vec3(cluster_sphere[cluster][0], cluster_sphere[cluster][1], cluster_sphere[cluster][2])
+        if moves:
+            center = wp.transform_point(link_transform[grasp, owner], center)
 
-    gap = float(HORIZON)
-    for link in range(link_transform.shape[1]):
-        around = sphere[grasp, link]
-        apart = wp.length_sq(center - wp.vec3(around[0], around[1], around[2]))
-        reach = radius + link_sphere[link][3]
-        if may_touch[owner, link] == 1 and apart < (reach + gap) * (reach + gap):
-            pose = link_transform[grasp, link]
-            local = wp.transform_point(wp.transform_inverse(pose), center)
-            for shape in range(link_shape_begin[link], link_shape_begin[link + 1]):
-                ball = shape_sphere[shape]
-                if wp.length(local - wp.vec3(ball[0], ball[1], ball[2])) < radius + ball[3] + gap:
-                    frame = shape_transform[shape]
-                    kind = shape_kind[shape]
-                    size = shape_size[shape]
-                    first = shape_plane_begin[shape]
-                    last = shape_plane_begin[shape + 1]
-                    there = wp.transform_point(wp.transform_inverse(frame), local)
-                    nearest = shape_distance(there, kind, size, plane, first, last, radius + gap)
-                    if nearest[0] >= radius or apart >= reach * reach:
-                        gap = wp.clamp(nearest[0] - radius, 0.0, gap)
-                    else:
-                        gap = search_shape(
-                            link,
-                            pose,
-                            frame,
-                            kind,
-                            size,
-                            ball,
-                            plane,
-                            first,
-                            last,
-                            point_position,
-                            grasp,
-                            cluster,
-                            begin,
-                            end,
-                            gap,
-                            touched_out,
-                            link_out,
-                            distance_out,
-                            gradient_out,
-                        )
-    slack_out[grasp, cluster] = gap - ROUNDING
-    if touched_out[grasp, cluster] == 1:
-        group_touched_out[grasp, cluster // GROUP_SIZE] = 1
+        gap = float(HORIZON)
+        for link in range(link_transform.shape[1]):
+            around = sphere[grasp, link]
+            apart = wp.length_sq(center - wp.vec3(around[0], around[1], around[2]))
+            reach = radius + link_sphere[link][3]
+            if may_touch[owner, link] == 1 and apart < (reach + gap) * (reach + gap):
+                pose = link_transform[grasp, link]
+                local = wp.transform_point(wp.transform_inverse(pose), center)
+                for shape in range(link_shape_begin[link], link_shape_begin[link + 1]):
+                    ball = shape_sphere[shape]
+                    if wp.length(local - wp.vec3(ball[0], ball[1], ball[2])) < radius + ball[3] + gap:
+                        frame = shape_transform[shape]
+                        kind = shape_kind[shape]
+                        size = shape_size[shape]
+                        first = shape_plane_begin[shape]
+                        last = shape_plane_begin[shape + 1]
+                        there = wp.transform_point(wp.transform_inverse(frame), local)
+                        nearest = shape_distance(there, kind, size, plane, first, last, radius + gap)
+                        if nearest[0] >= radius or apart >= reach * reach:
+                            gap = wp.clamp(nearest[0] - radius, 0.0, gap)
+                        else:
+                            gap = search_shape(
+                                link,
+                                pose,
+                                frame,
+                                kind,
+                                size,
+                                ball,
+                                plane,
+                                first,
+                                last,
+                                point_position,
+                                grasp,
+                                cluster,
+                                begin,
+                                end,
+                                gap,
+                                touched_out,
+                                link_out,
+                                distance_out,
+                                gradient_out,
+                            )
+        slack_out[grasp, cluster] = gap - ROUNDING
+        if touched_out[grasp, cluster] == 1:
+            links = links_of_points(link_out, grasp, begin, end)
+            wp.atomic_or(group_links_out, grasp, cluster // GROUP_SIZE, links)

@@ -2,7 +2,7 @@
 
 import warp as wp
 
-from .collision import GROUP_SIZE  # noqa: TID251  a sibling, not the bare package
+from .collision import GROUP_SIZE, link_bit  # noqa: TID251  a sibling, not the bare package
 
 wp.set_module_options({"enable_backward": False})
 
@@ -106,15 +106,15 @@ def sum_wrenches_into(
     gradient: wp.array2d[wp.vec3],
     into: wp.array2d[int],
     cluster_begin: wp.array[int],
-    group_touched: wp.array2d[int],
+    group_links: wp.array2d[int],
     touched: wp.array2d[int],
     grasp: int,
 ):
     """Sum of the gradients and moments of those points that are inside ``link``."""
     force = wp.vec3()
     torque = wp.vec3()
-    for group in range(group_touched.shape[1]):
-        if group_touched[grasp, group] == 1:
+    for group in range(group_links.shape[1]):
+        if group_links[grasp, group] & link_bit(link) != 0:
             for cluster in range(group * GROUP_SIZE, wp.min((group + 1) * GROUP_SIZE, touched.shape[1])):
                 if touched[grasp, cluster] == 1:
                     for point in range(cluster_begin[cluster], cluster_begin[cluster + 1]):
@@ -134,13 +134,13 @@ def link_wrenches(
     self_gradient: wp.array2d[wp.vec3],
     self_link: wp.array2d[int],
     self_cluster_begin: wp.array[int],
-    self_group_touched: wp.array2d[int],
+    self_group_links: wp.array2d[int],
     self_touched: wp.array2d[int],
     object_point: wp.array2d[wp.vec3],
     object_gradient: wp.array2d[wp.vec3],
     object_link: wp.array2d[int],
     object_cluster_begin: wp.array[int],
-    object_group_touched: wp.array2d[int],
+    object_group_links: wp.array2d[int],
     object_touched: wp.array2d[int],
     # Out:
     link_wrench_out: wp.array2d[wp.spatial_vector],
@@ -160,14 +160,14 @@ def link_wrenches(
         self_gradient: The part of it that comes from being inside another link, shape [grasp, point].
         self_link: The link that each hand point is inside, or -1, shape [grasp, point].
         self_cluster_begin: First point of each cluster of hand points and, last, their number, shape [cluster + 1].
-        self_group_touched: 1 where a cluster of the group is touched, see ``collision.deepest_link``, shape
-            [grasp, group].
+        self_group_links: Set of the links that points of a group of clusters are inside, see
+            ``collision.deepest_link``, shape [grasp, group].
         self_touched: 1 where a point of the cluster is inside a link, shape [grasp, cluster].
         object_point: Object points [m], shape [grasp, object point].
         object_gradient: Gradient with respect to them, shape [grasp, object point].
         object_link: The link that each object point is inside, or -1, shape [grasp, object point].
         object_cluster_begin: Like ``self_cluster_begin``, of the object's points, shape [object cluster + 1].
-        object_group_touched: Like ``self_group_touched``, shape [grasp, object group].
+        object_group_links: Like ``self_group_links``, shape [grasp, object group].
         object_touched: Like ``self_touched``, shape [grasp, object cluster].
         link_wrench_out: Gradient with respect to the links, shape [grasp, link].
     """
@@ -179,7 +179,7 @@ def link_wrenches(
         self_gradient,
         self_link,
         self_cluster_begin,
-        self_group_touched,
+        self_group_links,
         self_touched,
         grasp,
     )
@@ -189,7 +189,7 @@ def link_wrenches(
         object_gradient,
         object_link,
         object_cluster_begin,
-        object_group_touched,
+        object_group_links,
         object_touched,
         grasp,
     )

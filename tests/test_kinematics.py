@@ -129,7 +129,7 @@ def pose_gradients(model: HandModel, poses: Poses, direction: np.ndarray) -> tup
 
 def test_links_feel_the_opposite_of_what_is_inside_them(rng, device):
     """Points of the hand and the object in touched clusters, 70 of them, count against the link that they are in."""
-    hand = random_hand(rng, 20)
+    hand = random_hand(rng, 40)
     model = hand_model(hand, random_points(rng, hand, 40), device)
     total = np.zeros((GRASPS, len(hand.links), 6))
     sides = []
@@ -139,9 +139,9 @@ def test_links_feel_the_opposite_of_what_is_inside_them(rng, device):
         position, gradient = rng.normal(size=(2, GRASPS, count, 3)).astype(np.float32)
         touched = rng.random((GRASPS, 70)) < 0.2
         touched[:, 32:64] = False
-        groups = np.stack([touched[:, a : a + 32].any(axis=1) for a in (0, 32, 64)], axis=1)
         link = rng.integers(-1, len(hand.links), (GRASPS, count))
-        felt = np.repeat(touched, np.diff(begin), axis=1)
+        felt = np.repeat(touched, np.diff(begin), axis=1) & (link >= 0)
+        groups = np.bitwise_or.reduceat(np.where(felt, 1 << (link % 32), 0), begin[:-1:32], axis=1)
         if not sides:
             add_wrenches(total, np.tile(model.points.link, (GRASPS, 1)), position, own)
         add_wrenches(total, np.where(felt, link, -1), position, -gradient)

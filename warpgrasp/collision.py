@@ -178,7 +178,7 @@ class LinkDepth:
     """Which points are inside which links, and how deep. Fields as in ``kernels.collision.deepest_link``."""
 
     slack: wp.array
-    group_touched: wp.array
+    group_links: wp.array
     touched: wp.array
     link: wp.array
     distance: wp.array
@@ -192,7 +192,7 @@ def no_depth(grasp_count: int, point_count: int, clusters: PointClusters) -> Lin
     group_count = -(-len(clusters) // int(kernels.GROUP_SIZE))
     return LinkDepth(
         slack=wp.zeros((grasp_count, len(clusters)), dtype=float, device=device),
-        group_touched=wp.zeros((grasp_count, group_count), dtype=int, device=device),
+        group_links=wp.zeros((grasp_count, group_count), dtype=int, device=device),
         touched=wp.zeros((grasp_count, len(clusters)), dtype=int, device=device),
         link=wp.full(per_point, -1, dtype=int, device=device),
         distance=wp.zeros(per_point, dtype=float, device=device),
@@ -211,10 +211,12 @@ def find_deepest_link(
     step: wp.array | None = None,
 ) -> None:
     """Launch ``kernels.collision.deepest_link``; see there for the arrays. ``depth`` is updated."""
-    depth.group_touched.zero_()
+    depth.group_links.zero_()
+    # On a CPU, starting a thread takes longer than seeing that a cluster is clear.
+    part_count = 1 if point_position.device.is_cpu else len(clusters)
     wp.launch(
         kernels.deepest_link,
-        dim=depth.touched.shape,
+        dim=(link_transform.shape[0], part_count),
         inputs=[
             shapes.kind,
             shapes.transform,
@@ -232,7 +234,8 @@ def find_deepest_link(
             sphere,
             step,
             point_position,
+            part_count,
         ],
-        outputs=[depth.slack, depth.group_touched, depth.touched, depth.link, depth.distance, depth.gradient],
+        outputs=[depth.slack, depth.group_links, depth.touched, depth.link, depth.distance, depth.gradient],
         device=point_position.device,
     )
