@@ -127,7 +127,7 @@ def test_deepest_link_matches_reference_on_a_tree(rng, device):
 
 def links_of_groups(link: np.ndarray, clusters: PointClusters) -> np.ndarray:
     """Bit ``link % 32`` of each group of clusters is 1 where a point is inside that link, int32."""
-    first = clusters.begin.list()[:-1:GROUP_SIZE]
+    first = clusters.begin.numpy()[:-1:GROUP_SIZE].astype(int)
     bits = np.where(link >= 0, np.uint32(1) << (link % 32).astype(np.uint32), np.uint32(0))
     return np.bitwise_or.reduceat(bits, first, axis=1).astype(np.int32)
 
