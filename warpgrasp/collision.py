@@ -155,7 +155,7 @@ class LinkSteps:
 
 
 def no_steps(grasp_count: int, link_count: int, device: str | None) -> LinkSteps:
-    """Memory for ``find_longest_steps``; what it says first holds for the search after that."""
+    """No pose is known yet."""
     return LinkSteps(
         last=wp.zeros((grasp_count, link_count), dtype=wp.transform, device=device),
         step=wp.zeros(grasp_count, dtype=float, device=device),
@@ -210,7 +210,10 @@ def find_deepest_link(
     depth: LinkDepth,
     step: wp.array | None = None,
 ) -> None:
-    """Launch ``kernels.collision.deepest_link``; see there for the arrays. ``depth`` is updated."""
+    """Launch ``kernels.collision.deepest_link``; see there for the arrays. ``depth`` is updated.
+
+    With ``step``, ``find_longest_steps`` must have run once since the last search that updated this ``depth``.
+    """
     depth.group_links.zero_()
     # On a CPU, starting a thread takes longer than seeing that a cluster is clear.
     part_count = 1 if point_position.device.is_cpu else len(clusters)
