@@ -9,7 +9,14 @@ import trimesh
 from warpgrasp import rotation
 from warpgrasp.distance import DeviceMesh
 from warpgrasp.hand_file import load_hand
-from warpgrasp.initialize import START_CLEARANCE, approach, back_off, palm_transforms, starting_poses
+from warpgrasp.initialize import (
+    START_CLEARANCE,
+    approach,
+    back_off,
+    palm_transforms,
+    start_model,
+    starting_poses,
+)
 from warpgrasp.mesh import load_object
 from warpgrasp.model import hand_model
 from warpgrasp.proximity import clearance
@@ -75,6 +82,20 @@ def test_back_off_clears_every_hand(device):
     assert (clearance(model, mesh, close) < START_CLEARANCE).any(), "the case should need it"
     clear = back_off(model, mesh, close)
     assert clearance(model, mesh, clear).min() >= START_CLEARANCE
+
+
+@pytest.mark.parametrize("name", ["shadow", "allegro"])
+def test_few_points_tell_well_enough_whether_a_start_is_clear(name, device):
+    hand = load_hand(name)
+    bar = load_object(trimesh.creation.box(extents=(0.02, 0.02, 0.3)))
+    dense, mesh = (
+        hand_model(hand, surface_points(hand, 4096, even=False, device=device), device),
+        DeviceMesh(bar, device),
+    )
+    close = starting_poses(hand, bar, COUNT, distance=0.03, joint_noise=0.3, rng=np.random.default_rng(0))
+    assert clearance(dense, mesh, close).min() < 0.0, "the case should need it"
+    clear = back_off(start_model(hand, device), mesh, close)
+    assert clearance(dense, mesh, clear).min() > 0.0
 
 
 def test_surface_starts_lie_along_the_surface_normals(ball):

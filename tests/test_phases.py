@@ -12,8 +12,8 @@ from warpgrasp.distance import DeviceMesh
 from warpgrasp.hand_file import load_hand
 from warpgrasp.mesh import load_object
 from warpgrasp.model import hand_model
-from warpgrasp.phases import PREGRASP_CLEARANCE, between, extrapolate, pregrasp, retreat
-from warpgrasp.pose import Pose
+from warpgrasp.phases import PREGRASP_CLEARANCE, STEP_BACK, between, extrapolate, pregrasp, retreat
+from warpgrasp.pose import Pose, concatenate
 from warpgrasp.proximity import clearance
 from warpgrasp.surface import surface_points
 
@@ -55,6 +55,21 @@ def test_the_way_from_the_pregrasp_is_clear(hand, device):
     assert (approach.way_clearance > own - 1e-3).all()
 
 
+def test_pregrasps_do_not_depend_on_the_grasps_beside(hand, device):
+    """Grasps that are clear at once are left out of later rounds; that must not change or mix up the others."""
+    model = hand_model(hand, surface_points(hand, 512, device=device), device)
+    mesh = DeviceMesh(load_object(ball_before(0.045)), device)
+    wanted, hopeless = touching(hand), Pose(np.array([[0.045, 0.0, 0.0]]), np.array([[1.0, 0, 0, 0]]), hand.lower[None])
+    mixed = concatenate([hopeless, wanted, hopeless])
+    together = pregrasp(model, mesh, mixed)
+    for row in range(len(mixed)):
+        alone = pregrasp(model, mesh, mixed[row : row + 1])
+        np.testing.assert_allclose(together.pose.joint_position[row], alone.pose.joint_position[0], atol=1e-6)
+        np.testing.assert_allclose(together.pose.wrist_position[row], alone.pose.wrist_position[0], atol=1e-6)
+        assert together.clearance[row] == pytest.approx(alone.clearance[0], abs=1e-6)
+        assert together.way_clearance[row] == pytest.approx(alone.way_clearance[0], abs=1e-6)
+
+
 def test_pregrasp_goes_straight_back_where_nothing_else_clears(hand, device, monkeypatch):
     for name in ("_peeled", "_lifted"):
         monkeypatch.setattr(phases, name, lambda _model, _mesh, grasp, _around: [grasp])
@@ -64,7 +79,7 @@ def test_pregrasp_goes_straight_back_where_nothing_else_clears(hand, device, mon
     approach = pregrasp(model, mesh, grasp)
     before, distance = approach.pose, approach.clearance
     assert distance.min() >= PREGRASP_CLEARANCE
-    step = round(float(-(before.wrist_position[0] @ hand.palm.normal)) / 0.01)
+    step = round(float(-(before.wrist_position[0] @ hand.palm.normal)) / STEP_BACK)
     assert step >= 1
     np.testing.assert_allclose(before.joint_position[0], retreat(hand, grasp, step).joint_position[0])
 
@@ -91,7 +106,7 @@ def test_slerp_matches_scipy(rng):
 
 def test_retreat_moves_against_the_palm_and_opens(hand):
     grasp = touching(hand)
-    back = retreat(hand, grasp, 4)
+    back = retreat(hand, grasp, 2)
     normal = hand.palm.normal
     np.testing.assert_allclose(back.wrist_position, -0.04 * normal[None].repeat(2, 0), atol=1e-9)
     np.testing.assert_allclose(back.joint_position[0], 0.5 * (grasp.joint_position[0] + hand.open_position))

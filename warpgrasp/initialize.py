@@ -10,16 +10,19 @@ from . import rotation
 from .distance import DeviceMesh
 from .hand import Hand
 from .mesh import ObjectMesh
-from .model import HandModel
+from .model import HandModel, hand_model
 from .pose import Pose
 from .proximity import clearance
 from .sampling import sample_joints
-from .surface import farthest_points, sample_triangles
+from .surface import farthest_points, sample_triangles, surface_points
 
 HULL_CANDIDATES_PER_GRASP = 20
 
 START_CLEARANCE = 0.005
 """Least distance between the hand's points and the object at the start [m]."""
+
+START_POINTS = 512
+"""Points of the hand that it is measured with."""
 
 BACK_OFF = 0.01
 """How far a hand that is not clear is moved back at a time [m]."""
@@ -48,6 +51,11 @@ def approach(hand: Hand, pose: Pose) -> np.ndarray:
     """Unit direction in which each palm faces, in the object frame, shape (N, 3)."""
     wrist = rotation.matrix(pose.wrist_position, pose.wrist_quaternion)
     return (wrist @ palm_transforms(hand, pose.joint_position))[:, :3, 2]
+
+
+def start_model(hand: Hand, device: str) -> HandModel:
+    """The hand with few points on all its links, for :func:`back_off`."""
+    return hand_model(hand, surface_points(hand, START_POINTS, device=device), device)
 
 
 def back_off(model: HandModel, mesh: DeviceMesh, pose: Pose) -> Pose:

@@ -14,7 +14,7 @@ from .hand import Hand
 from .initialize import approach
 from .model import HandModel, hand_model
 from .options import Stage
-from .pose import Pose
+from .pose import Pose, concatenate
 from .proximity import clearance
 from .self_collision import self_penetration
 from .surface import grasping_links, surface_points
@@ -24,33 +24,41 @@ PREGRASP_CLEARANCE = 0.01
 """Least distance between the hand's points and the object at the pregrasp [m]."""
 
 LIFT_OFF = Stage(
-    iterations=200,
+    iterations=80,
+    query_slack=1.0e-3,
     attraction_weight=0.0,
-    margin=0.013,
+    margin=0.014,
     penetration_weight=1.0e4,
     self_weight=1.0e4,
     pair_weight=1.0e5,
 )
 """Push every point a little further than the clearance; neighbouring points keep the skin between them clear too."""
 
-PEEL_OFF = replace(LIFT_OFF, iterations=100, margin=0.004, position_step=3.0e-4, rotation_step=3.0e-3)
+PEEL_OFF = replace(LIFT_OFF, iterations=60, margin=0.004, position_step=3.0e-4, rotation_step=3.0e-3)
 """Only so far that the straight way on from the grasp is seen."""
 
-PEEL_FACTORS = (2.0, 2.5, 3.0, 4.0, 5.0)
-"""How much further the hand goes on that way."""
+LIFT_FACTORS = (1.0, 1.25)
+"""How far the hand goes on the way to where it is lifted off; further where a little is missing."""
 
-LIFT_OFF_POINTS = 1024
+PEEL_FACTORS = (2.0, 2.5, 3.0, 4.0, 5.0)
+"""How much further the hand goes on the way on which it peels off."""
+
+FEW_POINTS = 512
+"""Points on palm and fingers that every hand is lifted off with."""
+
+SKIN_POINTS = 1024
+"""Points that the way is looked at with, and that a hand is lifted off with where few do not do."""
 
 PATH_SHARES = (0.1, 0.25, 0.5, 0.75)
 """Where the straight way from grasp to pregrasp is looked at."""
 
-RETREAT_STEPS = 16
+RETREAT_STEPS = 8
 """Candidates on the way straight back from the grasp."""
 
 CLEARANCE_REACH = 0.02
 """Larger clearances are not told apart [m]."""
 
-STEP_BACK = 0.01
+STEP_BACK = 0.02
 """Distance between two of them [m]."""
 
 LIFT_HEIGHT = 0.1
@@ -59,7 +67,7 @@ LIFT_HEIGHT = 0.1
 SQUEEZE_HALVINGS = 6
 """How closely the largest squeeze that is clear of the surroundings is looked for."""
 
-STEPS_TO_OPEN = 8
+STEPS_TO_OPEN = 4
 """Candidates after which the hand is fully open."""
 
 
@@ -74,7 +82,8 @@ class Approach:
     """Least distance between hand and object there, at most ``CLEARANCE_REACH`` [m], shape (N,)."""
 
     way_clearance: np.ndarray
-    """Least signed distance between hand and object on the way, both ends left out [m], shape (N,)."""
+    """Least signed distance between hand and object on the way, both ends left out, at most
+    ``PREGRASP_CLEARANCE`` [m], shape (N,)."""
 
     self_penetration: np.ndarray
     """Depth of one link in another at the pregrasp [m], shape (N,)."""
@@ -91,24 +100,31 @@ def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose, surroundings: Surr
     surroundings, and how deep one link is in another at its end. Fingers that touch on the way push the object off;
     those that come from afar arrive one after the other.
     """
-    hand = model.hand
-    skin = surface_points(hand, LIFT_OFF_POINTS, links=grasping_links(hand), device=mesh.device)
-    coarse = hand_model(hand, skin, mesh.device)
+    hand, links = model.hand, grasping_links(model.hand)
+    few, skin = (
+        hand_model(hand, surface_points(hand, count, links=links, device=mesh.device), mesh.device)
+        for count in (FEW_POINTS, SKIN_POINTS)
+    )
     found = Approach(grasp, *np.full((4, len(grasp)), -np.inf))
     shortfall = np.full(len(grasp), np.inf)
-    unavoidable = np.minimum(clearance(coarse, mesh, grasp, reach=CLEARANCE_REACH), 0.0)
-    for candidates in (_peeled, _lifted, _retreated):
-        rows = np.flatnonzero(shortfall)
-        if not len(rows):
+    unavoidable = np.minimum(clearance(skin, mesh, grasp, reach=CLEARANCE_REACH), 0.0)
+    for points, candidates in ((few, _lifted), (skin, _peeled), (skin, _lifted), (skin, _retreated)):
+        asked = np.flatnonzero(shortfall)
+        if not len(asked):
             break
-        for pose in candidates(coarse, mesh, grasp[rows], surroundings):
-            ways = [between(hand, grasp[rows], pose, share) for share in PATH_SHARES]
+        for poses in candidates(points, mesh, grasp[asked], surroundings):
+            short = shortfall[asked] > 0.0
+            rows, pose = asked[short], poses[short]
+            if not len(rows):
+                break
+            # No face is looked for beyond what must be clear: with a larger reach, clearances take most of the time.
+            way = concatenate([between(hand, grasp[rows], pose, share) for share in PATH_SHARES])
             new = Approach(
                 pose,
-                clearance(model, mesh, pose, reach=CLEARANCE_REACH),
-                np.min([clearance(coarse, mesh, way, reach=CLEARANCE_REACH) for way in ways], axis=0),
+                clearance(model, mesh, pose, reach=PREGRASP_CLEARANCE),
+                clearance(skin, mesh, way, reach=PREGRASP_CLEARANCE).reshape(-1, len(rows)).min(axis=0),
                 self_penetration(hand, pose.joint_position),
-                np.min([surroundings.clearance(model, stop) for stop in (*ways, pose)], axis=0),
+                surroundings.clearance(model, concatenate([way, pose])).reshape(-1, len(rows)).min(axis=0),
             )
             short = np.maximum(PREGRASP_CLEARANCE - new.clearance, 0.0)
             short += np.maximum(unavoidable[rows] - new.way_clearance, 0.0) + np.maximum(-new.free, 0.0)
@@ -116,7 +132,14 @@ def pregrasp(model: HandModel, mesh: DeviceMesh, grasp: Pose, surroundings: Surr
             better = short < shortfall[rows] - 1e-6
             found = _replace_rows(found, rows[better], new, better)
             shortfall[rows] = np.minimum(short, shortfall[rows])
-    return found
+    return replace(found, clearance=clearance(model, mesh, found.pose, reach=CLEARANCE_REACH))
+
+
+def _lifted(model: HandModel, mesh: DeviceMesh, grasp: Pose, surroundings: Surroundings) -> Iterator[Pose]:
+    """Moved as little as it takes for all points to be clear, and a little further."""
+    clear = run_stage(model, mesh, np.zeros((0, 3)), grasp, LIFT_OFF, surroundings=surroundings)[0]
+    for factor in LIFT_FACTORS:
+        yield between(model.hand, grasp, clear, factor)
 
 
 def _peeled(model: HandModel, mesh: DeviceMesh, grasp: Pose, surroundings: Surroundings) -> Iterator[Pose]:
@@ -124,11 +147,6 @@ def _peeled(model: HandModel, mesh: DeviceMesh, grasp: Pose, surroundings: Surro
     near = run_stage(model, mesh, np.zeros((0, 3)), grasp, PEEL_OFF, surroundings=surroundings)[0]
     for factor in PEEL_FACTORS:
         yield between(model.hand, grasp, near, factor)
-
-
-def _lifted(model: HandModel, mesh: DeviceMesh, grasp: Pose, surroundings: Surroundings) -> Iterator[Pose]:
-    """Moved as little as it takes for all points to be clear."""
-    yield run_stage(model, mesh, np.zeros((0, 3)), grasp, LIFT_OFF, surroundings=surroundings)[0]
 
 
 def _retreated(model: HandModel, _mesh: DeviceMesh, grasp: Pose, _surroundings: Surroundings) -> Iterator[Pose]:
