@@ -18,49 +18,49 @@ FAR_DISTANCE = wp.constant(10.0)
 MULTIPLIER_STEPS = wp.constant(12)
 """Newton steps for the multiplier of the sum of normal parts: it is piecewise linear and convex, so few are needed."""
 
+FAR_KINK = wp.constant(1.0e6)
+"""Beyond any multiplier."""
 
-@wp.func
-def cone_part(force: wp.vec3, normal: wp.vec3, multiplier: float, friction: float):
-    """Projection of force + multiplier * normal onto the friction cone about the normal; zero without a normal."""
-    if wp.length_sq(normal) < 0.5:
-        return wp.vec3(0.0, 0.0, 0.0)
-    along = wp.dot(force, normal)
-    tangent = force - along * normal
-    slide = wp.length(tangent)
-    a = along + multiplier
-    if slide <= friction * a:
-        return a * normal + tangent
-    if friction * slide <= -a:
-        return wp.vec3(0.0, 0.0, 0.0)
-    size = (a + friction * slide) / (1.0 + friction * friction)
-    return size * (normal + friction / slide * tangent)
+LEAST_FRICTION = wp.constant(1.0e-6)
+"""Friction that stands for none where slides are divided by it."""
 
 
 @wp.func
-def cone_slope(force: wp.vec3, normal: wp.vec3, multiplier: float, friction: float):
-    """Normal part of ``cone_part`` and its derivative with respect to the multiplier."""
+def cone_kinks(force: wp.vec3, normal: wp.vec3, friction: float):
+    """Multipliers beyond which force + multiplier * normal leaves the polar of the friction cone, and is in the cone.
+
+    Between them it is projected onto the cone's surface. With the kinks k and s = 1 / (1 + friction^2), the projection
+    has the normal part s max(multiplier - k_0, 0) + (1 - s) max(multiplier - k_1, 0).
+    """
     if wp.length_sq(normal) < 0.5:
-        return wp.vec2(0.0, 0.0)
+        return wp.vec2(wp.inf, wp.inf)
     along = wp.dot(force, normal)
     slide = wp.length(force - along * normal)
-    a = along + multiplier
-    if slide <= friction * a:
-        return wp.vec2(a, 1.0)
-    if friction * slide <= -a:
-        return wp.vec2(0.0, 0.0)
-    scale = 1.0 / (1.0 + friction * friction)
-    return wp.vec2((a + friction * slide) * scale, scale)
+    return wp.vec2(-along - friction * slide, slide / wp.max(friction, LEAST_FRICTION) - along)
 
 
 @wp.func
-def sum_multiplier(
-    normal: wp.array2d[wp.vec3],
-    friction: float,
-    grasp: int,
-    row: int,
-    start: float,
-    force: wp.array3d[wp.vec3],
-):
+def kink_shares(friction: float):
+    """The factors s and 1 - s of ``cone_kinks``."""
+    square = friction * friction
+    return wp.vec2(1.0 / (1.0 + square), square / (1.0 + square))
+
+
+@wp.func
+def cone_part(force: wp.vec3, normal: wp.vec3, kink: wp.vec2, share: wp.vec2, multiplier: float):
+    """Projection of force + multiplier * normal onto the friction cone about the normal; zero without a normal."""
+    past = multiplier - kink[0]
+    if past <= 0.0:
+        return wp.vec3(0.0, 0.0, 0.0)
+    if multiplier >= kink[1]:
+        return force + multiplier * normal
+    along = -wp.dot(share, kink)
+    kept = past / (kink[1] - kink[0])
+    return kept * force + (share[0] * past - kept * along) * normal
+
+
+@wp.func
+def sum_multiplier(kink: wp.array3d[wp.vec2], share: wp.vec2, grasp: int, row: int, start: float):
     """The multiplier with which the normal parts of all projected forces sum to one."""
     multiplier = start
     searching = int(1)
@@ -68,42 +68,33 @@ def sum_multiplier(
         if searching == 1:
             excess = float(-1.0)
             growth = float(0.0)
-            nearest = float(-1.0e6)
-            for c in range(normal.shape[1]):
-                f = force[grasp, row, c]
-                n = normal[grasp, c]
-                part = cone_slope(f, n, multiplier, friction)
-                excess += part[0]
-                growth += part[1]
-                if wp.length_sq(n) > 0.5:
-                    along = wp.dot(f, n)
-                    nearest = wp.max(nearest, along + friction * wp.length(f - along * n))
+            before = float(-FAR_KINK)
+            after = float(FAR_KINK)
+            for c in range(kink.shape[2]):
+                for i in range(2):
+                    at = kink[grasp, row, c][i]
+                    excess += share[i] * wp.max(multiplier - at, 0.0)
+                    growth += wp.where(at < multiplier, share[i], 0.0)
+                    before = wp.where(at < multiplier, wp.max(before, at), before)
+                    after = wp.where(at < multiplier, after, wp.min(after, at))
             if growth > 0.0:
                 multiplier -= excess / growth
+                if multiplier >= before and multiplier <= after:
+                    searching = 0  # no kink was passed
             else:
-                multiplier = 1.0 - nearest  # all parts are zero: go where the first is not
-            if wp.abs(excess) < 1.0e-5:
-                searching = 0
+                multiplier = after + 1.0  # all parts are zero: go where the first is not
     return multiplier
 
 
 @wp.func
-def left_over(
-    push: wp.spatial_vector,
-    center: wp.vec3,
-    torque_length: float,
-    position: wp.array2d[wp.vec3],
-    grasp: int,
-    row: int,
-    force: wp.array3d[wp.vec3],
-):
+def left_over(push: wp.spatial_vector, arm: wp.array2d[wp.vec3], grasp: int, row: int, force: wp.array3d[wp.vec3]):
     """Force and torque / L of all contacts together, less the push."""
     total_force = wp.vec3(0.0, 0.0, 0.0)
     total_torque = wp.vec3(0.0, 0.0, 0.0)
-    for c in range(position.shape[1]):
+    for c in range(arm.shape[1]):
         f = force[grasp, row, c]
         total_force += f
-        total_torque += wp.cross((position[grasp, c] - center) / torque_length, f)
+        total_torque += wp.cross(arm[grasp, c], f)
     return wp.spatial_vector(total_force, total_torque) - push
 
 
@@ -112,6 +103,8 @@ def link_contacts(
     # Model:
     contact_link: wp.array[int],
     link_begin: wp.array[int],
+    center: wp.vec3,
+    torque_length: float,
     # In:
     point_position: wp.array2d[wp.vec3],
     distance: wp.array2d[float],
@@ -120,6 +113,7 @@ def link_contacts(
     softness: float,
     # Out:
     position_out: wp.array2d[wp.vec3],
+    arm_out: wp.array2d[wp.vec3],
     normal_out: wp.array2d[wp.vec3],
     distance_out: wp.array2d[float],
     scale_out: wp.array2d[float],
@@ -133,11 +127,14 @@ def link_contacts(
     Args:
         contact_link: Link of each contact, shape [contact].
         link_begin: First point of each link and, last, the number of points, shape [link + 1].
+        center: Centre of mass [m].
+        torque_length: L [m].
         point_position: Hand points in the object frame [m], shape [grasp, point].
         distance: Their signed distance to the object [m], shape [grasp, point].
         distance_gradient: Its gradient, shape [grasp, point].
         softness: Difference in distance at which a point's weight falls to 1/e [m].
         position_out: p [m], shape [grasp, contact].
+        arm_out: (p - center) / L, shape [grasp, contact].
         normal_out: n, unit, into the object, zero where no point has a face, shape [grasp, contact].
         distance_out: d [m], shape [grasp, contact].
         scale_out: Logarithm of what makes exp(-d_i / softness) into w_i, shape [grasp, contact].
@@ -161,6 +158,7 @@ def link_contacts(
             blend -= weight * distance_gradient[grasp, i]
             mean += weight * distance[grasp, i]
     position_out[grasp, contact] = position / total
+    arm_out[grasp, contact] = (position / total - center) / torque_length
     normal_out[grasp, contact] = wp.normalize(blend)
     distance_out[grasp, contact] = mean / total
     scale_out[grasp, contact] = nearest / softness - wp.log(total)
@@ -170,10 +168,8 @@ def link_contacts(
 def contact_forces(
     # Model:
     push: wp.array[wp.spatial_vector],
-    center: wp.vec3,
-    torque_length: float,
     # In:
-    position: wp.array2d[wp.vec3],
+    arm: wp.array2d[wp.vec3],
     normal: wp.array2d[wp.vec3],
     distance: wp.array2d[float],
     # Options:
@@ -182,8 +178,9 @@ def contact_forces(
     steps: int,
     # State:
     force_out: wp.array3d[wp.vec3],
-    ahead_out: wp.array3d[wp.vec3],
     # Out:
+    ahead_out: wp.array3d[wp.vec3],
+    kink_out: wp.array3d[wp.vec2],
     residual_out: wp.array2d[wp.spatial_vector],
 ):
     """Forces that resist one push best, after a few more steps from where they were.
@@ -199,9 +196,7 @@ def contact_forces(
 
     Args:
         push: w, force and torque / L, as a share of the summed normal parts, shape [push].
-        center: Centre of mass [m].
-        torque_length: L [m].
-        position: p [m], shape [grasp, contact].
+        arm: (p - center) / L, shape [grasp, contact].
         normal: n, unit, into the object, shape [grasp, contact].
         distance: d [m], shape [grasp, contact].
         friction: Coulomb's coefficient.
@@ -209,18 +204,19 @@ def contact_forces(
         steps: Steps to do.
         force_out: F, updated, shape [grasp, push, contact].
         ahead_out: Scratch: where the gradient is taken, shape [grasp, push, contact].
+        kink_out: Scratch: see ``cone_kinks``, shape [grasp, push, contact].
         residual_out: sum_c (F_c, ...) - w, shape [grasp, push].
     """
     grasp, row = wp.tid()
-    count = position.shape[1]
+    count = arm.shape[1]
+    share = kink_shares(friction)
 
     # The step: one over twice the largest eigenvalue of G G', bounded by that of [[C, |sum a|], [|sum a|, sum |a|^2]].
     arm_square = float(0.0)
     arm_sum = wp.vec3(0.0, 0.0, 0.0)
     for c in range(count):
-        arm = (position[grasp, c] - center) / torque_length
-        arm_square += wp.length_sq(arm)
-        arm_sum += arm
+        arm_square += wp.length_sq(arm[grasp, c])
+        arm_sum += arm[grasp, c]
         ahead_out[grasp, row, c] = force_out[grasp, row, c]
     half = 0.5 * (float(count) - arm_square)
     largest = 0.5 * (float(count) + arm_square) + wp.sqrt(half * half + wp.length_sq(arm_sum))
@@ -229,35 +225,35 @@ def contact_forces(
     multiplier = float(0.0)
     pace = float(1.0)
     for _step in range(steps):
-        left = left_over(push[row], center, torque_length, position, grasp, row, ahead_out)
+        left = left_over(push[row], arm, grasp, row, ahead_out)
         for c in range(count):
             n = normal[grasp, c]
-            arm = (position[grasp, c] - center) / torque_length
             slope = (
-                2.0 * (wp.spatial_top(left) + wp.cross(wp.spatial_bottom(left), arm))
+                2.0 * (wp.spatial_top(left) + wp.cross(wp.spatial_bottom(left), arm[grasp, c]))
                 + distance_cost * wp.max(distance[grasp, c], 0.0) * n
             )
-            ahead_out[grasp, row, c] = ahead_out[grasp, row, c] - rate * slope
-        multiplier = sum_multiplier(normal, friction, grasp, row, multiplier, ahead_out)
+            moved = ahead_out[grasp, row, c] - rate * slope
+            ahead_out[grasp, row, c] = moved
+            kink_out[grasp, row, c] = cone_kinks(moved, n, friction)
+        multiplier = sum_multiplier(kink_out, share, grasp, row, multiplier)
         next_pace = 0.5 * (1.0 + wp.sqrt(1.0 + 4.0 * pace * pace))
         momentum = (pace - 1.0) / next_pace
         pace = next_pace
         for c in range(count):
             old = force_out[grasp, row, c]
-            new = cone_part(ahead_out[grasp, row, c], normal[grasp, c], multiplier, friction)
+            kink = kink_out[grasp, row, c]
+            new = cone_part(ahead_out[grasp, row, c], normal[grasp, c], kink, share, multiplier)
             force_out[grasp, row, c] = new
             ahead_out[grasp, row, c] = new + momentum * (new - old)
 
-    residual_out[grasp, row] = left_over(push[row], center, torque_length, position, grasp, row, force_out)
+    residual_out[grasp, row] = left_over(push[row], arm, grasp, row, force_out)
 
 
 @wp.kernel
 def contact_gradients(
     # Model:
-    center: wp.vec3,
     torque_length: float,
     # In:
-    position: wp.array2d[wp.vec3],
     normal: wp.array2d[wp.vec3],
     distance: wp.array2d[float],
     force: wp.array3d[wp.vec3],
@@ -280,9 +276,7 @@ def contact_gradients(
     Launch: dim = (grasp, contact).
 
     Args:
-        center: Centre of mass [m].
         torque_length: L [m].
-        position: p [m], shape [grasp, contact].
         normal: n, unit, into the object, shape [grasp, contact].
         distance: d [m], shape [grasp, contact].
         force: F, shape [grasp, push, contact].
@@ -306,7 +300,7 @@ def contact_gradients(
         pressed += wp.dot(f, n)
         by_position += wp.cross(f, wp.spatial_bottom(left))
     gap = wp.max(distance[grasp, contact], 0.0)
-    loss_out[grasp, contact] = scale * (square / float(position.shape[1]) + distance_cost * gap * pressed)
+    loss_out[grasp, contact] = scale * (square / float(normal.shape[1]) + distance_cost * gap * pressed)
     position_gradient_out[grasp, contact] = 2.0 * scale / torque_length * by_position
     distance_gradient_out[grasp, contact] = wp.where(gap > 0.0, scale * distance_cost * pressed, 0.0)
 

@@ -20,11 +20,13 @@ class BalanceArrays:
     """Device arrays of one batch of grasps; what they hold is said in ``kernels.balance``."""
 
     position: wp.array
+    arm: wp.array
     normal: wp.array
     distance: wp.array
     scale: wp.array
     force: wp.array
     ahead: wp.array
+    kink: wp.array
     residual: wp.array
     loss: wp.array
     position_gradient: wp.array
@@ -72,11 +74,13 @@ class ContactBalance:
         per_contact = (grasps, contacts)
         return BalanceArrays(
             position=zeros(per_contact, wp.vec3),
+            arm=zeros(per_contact, wp.vec3),
             normal=zeros(per_contact, wp.vec3),
             distance=zeros(per_contact, float),
             scale=zeros(per_contact, float),
             force=zeros((grasps, pushes, contacts), wp.vec3),
             ahead=zeros((grasps, pushes, contacts), wp.vec3),
+            kink=zeros((grasps, pushes, contacts), wp.vec2),
             residual=zeros((grasps, pushes), wp.spatial_vector),
             loss=zeros(per_contact, float),
             position_gradient=zeros(per_contact, wp.vec3),
@@ -92,12 +96,14 @@ class ContactBalance:
             inputs=[
                 self.contact_link,
                 self.model.link_begin,
+                self.center,
+                self.torque_length,
                 state.point_position,
                 state.distance,
                 state.distance_gradient,
                 self.options.softness,
             ],
-            outputs=[a.position, a.normal, a.distance, a.scale],
+            outputs=[a.position, a.arm, a.normal, a.distance, a.scale],
             device=self.model.device,
         )
 
@@ -109,16 +115,14 @@ class ContactBalance:
             dim=a.residual.shape,
             inputs=[
                 self.push,
-                self.center,
-                self.torque_length,
-                a.position,
+                a.arm,
                 a.normal,
                 a.distance,
                 self.options.friction,
                 self.options.distance_cost,
                 steps,
             ],
-            outputs=[a.force, a.ahead, a.residual],
+            outputs=[a.force, a.ahead, a.kink, a.residual],
             device=self.model.device,
         )
 
@@ -131,9 +135,7 @@ class ContactBalance:
             kernels.contact_gradients,
             dim=a.position.shape,
             inputs=[
-                self.center,
                 self.torque_length,
-                a.position,
                 a.normal,
                 a.distance,
                 a.force,
