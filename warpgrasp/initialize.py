@@ -21,7 +21,7 @@ HULL_CANDIDATES_PER_GRASP = 20
 START_CLEARANCE = 0.005
 """Least distance between the hand's points and the object at the start [m]."""
 
-START_POINTS = 512
+START_POINTS = 1024
 """Points of the hand that it is measured with."""
 
 BACK_OFF = 0.01
