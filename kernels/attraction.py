@@ -20,18 +20,19 @@ def attraction(
     margin: float,
     reach: float,
     self_weight: float,
+    part_count: int,
     # Out:
     point_loss_out: wp.array2d[float],
     point_gradient_out: wp.array2d[wp.vec3],
     self_gradient_out: wp.array2d[wp.vec3],
 ):
-    """Loss of one hand point and its gradient with respect to the point's position.
+    """Loss of each hand point and its gradient with respect to the point's position.
 
     L = w_a min(max(d, 0), reach) / N + w_p min(d, 0)^2 + w_s s^2
 
     with d the signed distance to the object less the margin and s <= 0 the one to the hand's other links.
 
-    Launch: dim = (grasp, point).
+    Launch: dim = (grasp, part); a part is every ``part_count``-th point.
 
     Args:
         schedule: Step scale, w_a [1/m] and w_p [1/m^2] of each iteration, shape [iteration, 3].
@@ -43,25 +44,27 @@ def attraction(
         margin: Distance to keep from the object [m].
         reach: Distance beyond which a point is not attracted [m].
         self_weight: w_s [1/m^2].
+        part_count: Threads that share a grasp.
         point_loss_out: L, shape [grasp, point].
         point_gradient_out: Derivative of L with respect to the point, shape [grasp, point].
         self_gradient_out: The part of it that comes from s: the other link feels its opposite, shape [grasp, point].
     """
-    grasp, point = wp.tid()
+    grasp, part = wp.tid()
     attraction_weight = schedule[iteration[0], 1] / float(distance.shape[1])
     penetration_weight = schedule[iteration[0], 2]
-    d = distance[grasp, point] - margin
-    loss = penetration_weight * d * d
-    slope = 2.0 * penetration_weight * d
-    if d > 0.0:
-        loss = attraction_weight * wp.min(d, reach)
-        slope = wp.where(d < reach, attraction_weight, 0.0)
+    for point in range(part, distance.shape[1], part_count):
+        d = distance[grasp, point] - margin
+        loss = penetration_weight * d * d
+        slope = 2.0 * penetration_weight * d
+        if d > 0.0:
+            loss = attraction_weight * wp.min(d, reach)
+            slope = wp.where(d < reach, attraction_weight, 0.0)
 
-    s = link_distance[grasp, point]
-    self_gradient = 2.0 * self_weight * s * link_gradient[grasp, point]
-    point_loss_out[grasp, point] = loss + self_weight * s * s
-    point_gradient_out[grasp, point] = slope * distance_gradient[grasp, point] + self_gradient
-    self_gradient_out[grasp, point] = self_gradient
+        s = link_distance[grasp, point]
+        self_gradient = 2.0 * self_weight * s * link_gradient[grasp, point]
+        point_loss_out[grasp, point] = loss + self_weight * s * s
+        point_gradient_out[grasp, point] = slope * distance_gradient[grasp, point] + self_gradient
+        self_gradient_out[grasp, point] = self_gradient
 
 
 @wp.kernel
@@ -75,6 +78,8 @@ def link_penetration(
     touched: wp.array2d[int],
     link_distance: wp.array2d[float],
     link_gradient: wp.array2d[wp.vec3],
+    # Options:
+    part_count: int,
     # Out:
     loss_out: wp.array2d[float],
     point_gradient_out: wp.array2d[wp.vec3],
@@ -84,7 +89,7 @@ def link_penetration(
     A point is fixed; the link it is inside feels the opposite of this gradient. It catches edges and thin walls
     that pass between the hand's points.
 
-    Launch: dim = (grasp, cluster).
+    Launch: dim = (grasp, part); a part is every ``part_count``-th cluster.
 
     Args:
         schedule: Step scale, w_a [1/m] and w_p [1/m^2] of each iteration, shape [iteration, 3].
@@ -93,16 +98,18 @@ def link_penetration(
         touched: 1 where a point of the cluster is inside a link, shape [grasp, cluster].
         link_distance: s <= 0, signed distance of the object point to the hand [m], shape [grasp, point].
         link_gradient: Derivative of s with respect to the point, shape [grasp, point].
+        part_count: Threads that share a grasp.
         loss_out: Sum over each cluster, shape [grasp, cluster].
         point_gradient_out: Derivative of the loss with respect to the point, written where the cluster is touched,
             shape [grasp, point].
     """
-    grasp, cluster = wp.tid()
-    loss = float(0.0)
-    if touched[grasp, cluster] == 1:
-        weight = schedule[iteration[0], 2]
-        for point in range(cluster_begin[cluster], cluster_begin[cluster + 1]):
-            s = link_distance[grasp, point]
-            loss += weight * s * s
-            point_gradient_out[grasp, point] = 2.0 * weight * s * link_gradient[grasp, point]
-    loss_out[grasp, cluster] = loss
+    grasp, part = wp.tid()
+    weight = schedule[iteration[0], 2]
+    for cluster in range(part, touched.shape[1], part_count):
+        loss = float(0.0)
+        if touched[grasp, cluster] == 1:
+            for point in range(cluster_begin[cluster], cluster_begin[cluster + 1]):
+                s = link_distance[grasp, point]
+                loss += weight * s * s
+                point_gradient_out[grasp, point] = 2.0 * weight * s * link_gradient[grasp, point]
+        loss_out[grasp, cluster] = loss

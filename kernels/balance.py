@@ -60,7 +60,7 @@ def cone_part(force: wp.vec3, normal: wp.vec3, kink: wp.vec2, share: wp.vec2, mu
 
 
 @wp.func
-def sum_multiplier(kink: wp.array3d[wp.vec2], share: wp.vec2, grasp: int, row: int, start: float):
+def sum_multiplier(kink: wp.array[wp.vec2], share: wp.vec2, start: float):
     """The multiplier with which the normal parts of all projected forces sum to one."""
     multiplier = start
     searching = int(1)
@@ -70,13 +70,19 @@ def sum_multiplier(kink: wp.array3d[wp.vec2], share: wp.vec2, grasp: int, row: i
             growth = float(0.0)
             before = float(-FAR_KINK)
             after = float(FAR_KINK)
-            for c in range(kink.shape[2]):
-                for i in range(2):
-                    at = kink[grasp, row, c][i]
-                    excess += share[i] * wp.max(multiplier - at, 0.0)
-                    growth += wp.where(at < multiplier, share[i], 0.0)
-                    before = wp.where(at < multiplier, wp.max(before, at), before)
-                    after = wp.where(at < multiplier, after, wp.min(after, at))
+            for c in range(kink.shape[0]):
+                low = kink[c][0]
+                high = kink[c][1]
+                excess += share[0] * wp.max(multiplier - low, 0.0) + share[1] * wp.max(multiplier - high, 0.0)
+                if high < multiplier:
+                    growth += 1.0
+                    before = wp.max(before, high)
+                elif low < multiplier:
+                    growth += share[0]
+                    before = wp.max(before, low)
+                    after = wp.min(after, high)
+                else:
+                    after = wp.min(after, low)
             if growth > 0.0:
                 multiplier -= excess / growth
                 if multiplier >= before and multiplier <= after:
@@ -87,15 +93,28 @@ def sum_multiplier(kink: wp.array3d[wp.vec2], share: wp.vec2, grasp: int, row: i
 
 
 @wp.func
-def left_over(push: wp.spatial_vector, arm: wp.array2d[wp.vec3], grasp: int, row: int, force: wp.array3d[wp.vec3]):
+def left_over(push: wp.spatial_vector, arm: wp.array[wp.vec3], force: wp.array[wp.vec3]):
     """Force and torque / L of all contacts together, less the push."""
     total_force = wp.vec3(0.0, 0.0, 0.0)
     total_torque = wp.vec3(0.0, 0.0, 0.0)
-    for c in range(arm.shape[1]):
-        f = force[grasp, row, c]
+    for c in range(arm.shape[0]):
+        f = force[c]
         total_force += f
-        total_torque += wp.cross(arm[grasp, c], f)
+        total_torque += wp.cross(arm[c], f)
     return wp.spatial_vector(total_force, total_torque) - push
+
+
+@wp.func
+def largest_eigenvalue(arm: wp.array[wp.vec3]):
+    """Bound of the largest eigenvalue of G G': that of [[C, |sum a|], [|sum a|, sum |a|^2]]."""
+    count = float(arm.shape[0])
+    square = float(0.0)
+    total = wp.vec3(0.0, 0.0, 0.0)
+    for c in range(arm.shape[0]):
+        square += wp.length_sq(arm[c])
+        total += arm[c]
+    half = 0.5 * (count - square)
+    return 0.5 * (count + square) + wp.sqrt(half * half + wp.length_sq(total))
 
 
 @wp.kernel
@@ -117,6 +136,7 @@ def link_contacts(
     normal_out: wp.array2d[wp.vec3],
     distance_out: wp.array2d[float],
     scale_out: wp.array2d[float],
+    weight_out: wp.array2d[float],
 ):
     """The contact that stands for a link: the soft minimum of its points.
 
@@ -137,7 +157,8 @@ def link_contacts(
         arm_out: (p - center) / L, shape [grasp, contact].
         normal_out: n, unit, into the object, zero where no point has a face, shape [grasp, contact].
         distance_out: d [m], shape [grasp, contact].
-        scale_out: Logarithm of what makes exp(-d_i / softness) into w_i, shape [grasp, contact].
+        scale_out: What makes ``weight_out`` into w_i, shape [grasp, contact].
+        weight_out: exp((min d - d_i) / softness), shape [grasp, point].
     """
     grasp, contact = wp.tid()
     begin = link_begin[contact_link[contact]]
@@ -149,19 +170,22 @@ def link_contacts(
     position = wp.vec3(0.0, 0.0, 0.0)
     blend = wp.vec3(0.0, 0.0, 0.0)
     mean = float(0.0)
+    sharpness = 1.0 / softness
     for i in range(begin, end):
-        behind = (distance[grasp, i] - nearest) / softness
+        behind = (distance[grasp, i] - nearest) * sharpness
+        weight = float(0.0)
         if behind < LARGEST_EXPONENT:
             weight = wp.exp(-behind)
             total += weight
             position += weight * point_position[grasp, i]
             blend -= weight * distance_gradient[grasp, i]
             mean += weight * distance[grasp, i]
+        weight_out[grasp, i] = weight
     position_out[grasp, contact] = position / total
     arm_out[grasp, contact] = (position / total - center) / torque_length
     normal_out[grasp, contact] = wp.normalize(blend)
     distance_out[grasp, contact] = mean / total
-    scale_out[grasp, contact] = nearest / softness - wp.log(total)
+    scale_out[grasp, contact] = 1.0 / total
 
 
 @wp.kernel
@@ -208,45 +232,38 @@ def contact_forces(
         residual_out: sum_c (F_c, ...) - w, shape [grasp, push].
     """
     grasp, row = wp.tid()
-    count = arm.shape[1]
+    arms = arm[grasp]
+    normals = normal[grasp]
+    gaps = distance[grasp]
+    forces = force_out[grasp, row]
+    ahead = ahead_out[grasp, row]
+    kinks = kink_out[grasp, row]
     share = kink_shares(friction)
+    rate = 0.5 / largest_eigenvalue(arms)
 
-    # The step: one over twice the largest eigenvalue of G G', bounded by that of [[C, |sum a|], [|sum a|, sum |a|^2]].
-    arm_square = float(0.0)
-    arm_sum = wp.vec3(0.0, 0.0, 0.0)
-    for c in range(count):
-        arm_square += wp.length_sq(arm[grasp, c])
-        arm_sum += arm[grasp, c]
-        ahead_out[grasp, row, c] = force_out[grasp, row, c]
-    half = 0.5 * (float(count) - arm_square)
-    largest = 0.5 * (float(count) + arm_square) + wp.sqrt(half * half + wp.length_sq(arm_sum))
-    rate = 0.5 / largest
-
+    for c in range(forces.shape[0]):
+        ahead[c] = forces[c]
     multiplier = float(0.0)
     pace = float(1.0)
     for _step in range(steps):
-        left = left_over(push[row], arm, grasp, row, ahead_out)
-        for c in range(count):
-            n = normal[grasp, c]
-            slope = (
-                2.0 * (wp.spatial_top(left) + wp.cross(wp.spatial_bottom(left), arm[grasp, c]))
-                + distance_cost * wp.max(distance[grasp, c], 0.0) * n
-            )
-            moved = ahead_out[grasp, row, c] - rate * slope
-            ahead_out[grasp, row, c] = moved
-            kink_out[grasp, row, c] = cone_kinks(moved, n, friction)
-        multiplier = sum_multiplier(kink_out, share, grasp, row, multiplier)
+        left = 2.0 * rate * left_over(push[row], arms, ahead)
+        for c in range(forces.shape[0]):
+            n = normals[c]
+            cost = rate * distance_cost * wp.max(gaps[c], 0.0)
+            moved = ahead[c] - wp.spatial_top(left) - wp.cross(wp.spatial_bottom(left), arms[c]) - cost * n
+            ahead[c] = moved
+            kinks[c] = cone_kinks(moved, n, friction)
+        multiplier = sum_multiplier(kinks, share, multiplier)
         next_pace = 0.5 * (1.0 + wp.sqrt(1.0 + 4.0 * pace * pace))
         momentum = (pace - 1.0) / next_pace
         pace = next_pace
-        for c in range(count):
-            old = force_out[grasp, row, c]
-            kink = kink_out[grasp, row, c]
-            new = cone_part(ahead_out[grasp, row, c], normal[grasp, c], kink, share, multiplier)
-            force_out[grasp, row, c] = new
-            ahead_out[grasp, row, c] = new + momentum * (new - old)
+        for c in range(forces.shape[0]):
+            old = forces[c]
+            new = cone_part(ahead[c], normals[c], kinks[c], share, multiplier)
+            forces[c] = new
+            ahead[c] = new + momentum * (new - old)
 
-    residual_out[grasp, row] = left_over(push[row], arm, grasp, row, force_out)
+    residual_out[grasp, row] = left_over(push[row], arms, forces)
 
 
 @wp.kernel
@@ -310,13 +327,13 @@ def add_contact_gradients(
     # Model:
     point_contact: wp.array[int],
     # In:
-    distance: wp.array2d[float],
+    weight: wp.array2d[float],
     distance_gradient: wp.array2d[wp.vec3],
     contact_scale: wp.array2d[float],
     position_gradient: wp.array2d[wp.vec3],
     contact_distance_gradient: wp.array2d[float],
     # Options:
-    softness: float,
+    part_count: int,
     # Out:
     point_gradient_out: wp.array2d[wp.vec3],
 ):
@@ -325,24 +342,22 @@ def add_contact_gradients(
     dL/dp_i = w_i (dL/dp + dL/dd grad d_i). What the weights would add is left out on purpose: it tilts links until
     another point is nearest, and costs contact; with it fewer grasps balance than without any of this loss.
 
-    Launch: dim = (grasp, point).
+    Launch: dim = (grasp, part); a part is every ``part_count``-th point.
 
     Args:
-        point_contact: Contact that each point belongs to, or -1, shape [point].
-        distance: Signed distance of the points [m], shape [grasp, point].
-        distance_gradient: Its gradient, shape [grasp, point].
-        contact_scale: Logarithm that makes weights of distances, shape [grasp, contact].
+        point_contact: Contact that each point belongs to, shape [point].
+        weight: See ``link_contacts``, shape [grasp, point].
+        distance_gradient: Gradient of the points' signed distance, shape [grasp, point].
+        contact_scale: See ``link_contacts``, shape [grasp, contact].
         position_gradient: dL/dp, shape [grasp, contact].
         contact_distance_gradient: dL/dd, shape [grasp, contact].
-        softness: Difference in distance at which a point's weight falls to 1/e [m].
+        part_count: Threads that share a grasp.
         point_gradient_out: Increased, shape [grasp, point].
     """
-    grasp, point = wp.tid()
-    c = point_contact[point]
-    if c < 0:
-        return
-    exponent = contact_scale[grasp, c] - distance[grasp, point] / softness
-    if exponent < -LARGEST_EXPONENT:
-        return
-    along = contact_distance_gradient[grasp, c] * distance_gradient[grasp, point]
-    point_gradient_out[grasp, point] += wp.exp(exponent) * (position_gradient[grasp, c] + along)
+    grasp, part = wp.tid()
+    for point in range(part, point_contact.shape[0], part_count):
+        if weight[grasp, point] > 0.0:
+            c = point_contact[point]
+            along = contact_distance_gradient[grasp, c] * distance_gradient[grasp, point]
+            share = contact_scale[grasp, c] * weight[grasp, point]
+            point_gradient_out[grasp, point] += share * (position_gradient[grasp, c] + along)

@@ -193,8 +193,8 @@ def widest_gap(
     for i in range(3):
         best = wider(best, axis_of(kind_a, i, center), kind_a, size_a, kind_b, size_b, center, turn)
         best = wider(best, turn * axis_of(kind_b, i, back), kind_a, size_a, kind_b, size_b, center, turn)
-    if best[3] > enough:
-        return best
+        if best[3] > enough:
+            return best
     for i in range(3):
         for j in range(3):
             across = wp.cross(edge_of(kind_a, i), turn * edge_of(kind_b, j))
@@ -312,6 +312,7 @@ def pair_penalties(
     shape_size: wp.array[wp.vec4],
     shape_sphere: wp.array[wp.vec4],
     link_shape_begin: wp.array[int],
+    link_sphere: wp.array[wp.vec4],
     link_pair: wp.array[wp.vec2i],
     # State:
     link_transform: wp.array2d[wp.transform],
@@ -320,6 +321,7 @@ def pair_penalties(
     # Options:
     weight: float,
     margin: float,
+    part_count: int,
     # Out:
     loss_out: wp.array2d[float],
     wrench_out: wp.array2d[wp.spatial_vector],
@@ -328,7 +330,7 @@ def pair_penalties(
 
     L = sum over pairs of shapes of w max(m - s, 0)^2 with s their signed distance. Polytopes are left out.
 
-    Launch: dim = (grasp, pair of links).
+    Launch: dim = (grasp, part); a part is every ``part_count``-th pair of links.
 
     Args:
         shape_kind: See ``collision.deepest_link``, shape [shape].
@@ -336,52 +338,58 @@ def pair_penalties(
         shape_size: Likewise.
         shape_sphere: Likewise.
         link_shape_begin: Likewise, shape [link + 1].
+        link_sphere: Likewise, shape [link].
         link_pair: Links that must not touch, shape [pair].
         link_transform: Links in the object frame, shape [grasp, link].
         sphere: Bounding spheres of the links, see ``collision.place_spheres``, shape [grasp, link].
         weight: w [1/m^2].
         margin: m [m].
+        part_count: Threads that share a grasp.
         loss_out: L, shape [grasp, pair].
         wrench_out: Gradient for the first link's motion: for a translation, and for a rotation about the object frame's
             origin. The second link's is its opposite. Shape [grasp, pair].
     """
-    grasp, pair = wp.tid()
-    link_a = link_pair[pair][0]
-    link_b = link_pair[pair][1]
-    ball_a = sphere[grasp, link_a]
-    ball_b = sphere[grasp, link_b]
-    apart = wp.length(wp.vec3(ball_a[0] - ball_b[0], ball_a[1] - ball_b[1], ball_a[2] - ball_b[2]))
-    loss = float(0.0)
-    force = wp.vec3()
-    torque = wp.vec3()
-    if apart < wp.sqrt(ball_a[3]) + wp.sqrt(ball_b[3]) + margin:
-        pose_a = link_transform[grasp, link_a]
-        relative = wp.transform_inverse(pose_a) * link_transform[grasp, link_b]
-        for b in range(link_shape_begin[link_b], link_shape_begin[link_b + 1]):
-            bound_b = shape_sphere[b]
-            center_b = wp.transform_point(relative, wp.vec3(bound_b[0], bound_b[1], bound_b[2]))
-            for a in range(link_shape_begin[link_a], link_shape_begin[link_a + 1]):
-                bound_a = shape_sphere[a]
-                between = wp.length(center_b - wp.vec3(bound_a[0], bound_a[1], bound_a[2]))
-                near = between < bound_a[3] + bound_b[3] + margin
-                if near and shape_kind[a] != POLYTOPE and shape_kind[b] != POLYTOPE:
-                    frame = shape_transform[a]
-                    distance, direction, point = pair_distance(
-                        shape_kind[a],
-                        shape_size[a],
-                        shape_kind[b],
-                        shape_size[b],
-                        wp.transform_inverse(frame) * relative * shape_transform[b],
-                        margin,
-                    )
-                    short = wp.max(margin - distance, 0.0)
-                    whole = pose_a * frame
-                    push = 2.0 * weight * short * wp.transform_vector(whole, direction)
-                    loss += weight * short * short
-                    force += push
-                    torque += wp.cross(wp.transform_point(whole, point), push)
-    loss_out[grasp, pair] = loss
-    wrench_out[grasp, pair] = wp.spatial_vector(force, torque)
+    grasp, part = wp.tid()
+    for pair in range(part, link_pair.shape[0], part_count):
+        link_a = link_pair[pair][0]
+        link_b = link_pair[pair][1]
+        ball_a = sphere[grasp, link_a]
+        ball_b = sphere[grasp, link_b]
+        apart = wp.vec3(ball_a[0] - ball_b[0], ball_a[1] - ball_b[1], ball_a[2] - ball_b[2])
+        limit = link_sphere[link_a][3] + link_sphere[link_b][3] + margin
+        loss = float(0.0)
+        force = wp.vec3()
+        torque = wp.vec3()
+        if wp.length_sq(apart) < limit * limit:
+            pose_a = link_transform[grasp, link_a]
+            relative = wp.transform_inverse(pose_a) * link_transform[grasp, link_b]
+            for b in range(link_shape_begin[link_b], link_shape_begin[link_b + 1]):
+                bound_b = shape_sphere[b]
+                center_b = wp.transform_point(relative, wp.vec3(bound_b[0], bound_b[1], bound_b[2]))
+                for a in range(link_shape_begin[link_a], link_shape_begin[link_a + 1]):
+                    bound_a = shape_sphere[a]
+                    between = center_b - wp.vec3(bound_a[0], bound_a[1], bound_a[2])
+                    touching = bound_a[3] + bound_b[3] + margin
+                    near = wp.length_sq(between) < touching * touching
+                    if near and shape_kind[a] != POLYTOPE and shape_kind[b] != POLYTOPE:
+                        frame = shape_transform[a]
+                        distance, direction, point = pair_distance(
+                            shape_kind[a],
+                            shape_size[a],
+                            shape_kind[b],
+                            shape_size[b],
+                            wp.transform_inverse(frame) * relative * shape_transform[b],
+                            margin,
+                        )
+                        short = margin - distance
+                        if short > 0.0:
+                            whole = pose_a * frame
+                            push = 2.0 * weight * short * wp.transform_vector(whole, direction)
+                            loss += weight * short * short
+                            force += push
+                            torque += wp.cross(wp.transform_point(whole, point), push)
+        loss_out[grasp, pair] = loss
+        wrench_out[grasp, pair] = wp.spatial_vector(force, torque)
 
 
 @wp.func

@@ -12,7 +12,7 @@ import warp as wp
 from random_hand import random_hand, unit
 from reference import central_difference
 
-from warpgrasp import rotation
+from warpgrasp import balance, optimize, rotation, self_collision
 from warpgrasp.distance import DeviceMesh
 from warpgrasp.kernels import attraction as kernels
 from warpgrasp.mesh import load_object
@@ -83,8 +83,8 @@ def test_gradient_of_the_whole_chain_matches_differences(rng, device):
         np.testing.assert_allclose(actual[1], by_joint, rtol=1e-4, atol=1e-4 * scale)
 
 
-@pytest.mark.parametrize("iteration", [0, 3])
-def test_point_loss_follows_the_schedule(iteration, rng, device):
+@pytest.mark.parametrize(("iteration", "parts"), [(0, 1), (3, 40), (3, 17)])
+def test_point_loss_follows_the_schedule(iteration, parts, rng, device):
     schedule = np.array([[1.0, 5.0, 1e3], [1.0, 4.0, 2e3], [1.0, 3.0, 3e3], [1.0, 2.0, 4e3]], np.float32)
     distance = rng.uniform(-0.01, 0.1, (3, 40)).astype(np.float32)
     own = np.minimum(rng.uniform(-0.01, 0.02, (3, 40)), 0.0).astype(np.float32)
@@ -94,7 +94,7 @@ def test_point_loss_follows_the_schedule(iteration, rng, device):
     ]
     wp.launch(
         kernels.attraction,
-        dim=(3, 40),
+        dim=(3, parts),
         inputs=[
             wp.array(schedule, dtype=float, device=device),
             wp.array([iteration], dtype=int, device=device),
@@ -105,6 +105,7 @@ def test_point_loss_follows_the_schedule(iteration, rng, device):
             0.004,
             0.05,
             3e4,
+            parts,
         ],
         outputs=out,
         device=device,
@@ -126,7 +127,8 @@ def test_point_loss_follows_the_schedule(iteration, rng, device):
     np.testing.assert_allclose(out[1].numpy(), whole, rtol=1e-4, atol=1e-4 * np.abs(whole).max())
 
 
-def test_object_point_loss_matches_reference(rng, device):
+@pytest.mark.parametrize("parts", [1, 2])
+def test_object_point_loss_matches_reference(parts, rng, device):
     """Points of two clusters; one that nothing touches has no loss, and its gradient is not written."""
     depth = -rng.uniform(0.0, 0.01, (2, 30)).astype(np.float32)
     gradient = rng.normal(size=(2, 30, 3)).astype(np.float32)
@@ -135,7 +137,7 @@ def test_object_point_loss_matches_reference(rng, device):
     out = wp.full((2, 30), wp.vec3(wp.inf), dtype=wp.vec3, device=device)
     wp.launch(
         kernels.link_penetration,
-        dim=(2, 2),
+        dim=(2, parts),
         inputs=[
             wp.array(np.array([[1.0, 0.0, 1e3]], np.float32), dtype=float, device=device),
             wp.array(np.array([0, 16, 30], np.int32), dtype=int, device=device),
@@ -143,6 +145,7 @@ def test_object_point_loss_matches_reference(rng, device):
             wp.array(touched, dtype=int, device=device),
             wp.array(depth, dtype=float, device=device),
             wp.array(gradient, dtype=wp.vec3, device=device),
+            parts,
         ],
         outputs=[loss, out],
         device=device,
@@ -154,6 +157,23 @@ def test_object_point_loss_matches_reference(rng, device):
     written = np.repeat(touched, [16, 14], axis=1).astype(bool)
     np.testing.assert_allclose(out.numpy()[written], (slope[..., None] * gradient)[written], rtol=1e-4, atol=1e-6)
     assert np.isinf(out.numpy()[~written]).all()
+
+
+def test_the_gradient_has_equal_bits_for_any_number_of_threads(rng, device, monkeypatch):
+    """A CPU thread takes all points, clusters and pairs of a grasp, a GPU's takes one."""
+    stage = dataclasses.replace(STAGE, balance_weight=50.0, pair_weight=1e4, pair_margin=0.004)
+    few, _, _, pose = one_descent(rng, device)
+    found = []
+    for shares in (lambda work, _: 1, lambda work, _: work, lambda work, _: 3):
+        for module in (optimize, balance, self_collision):
+            monkeypatch.setattr(module, "thread_count", shares)
+        descent = Descent(few.model, few.mesh, few.state.object_point.numpy()[0], pose, stage)
+        descent.find_gradient(search=True)
+        found.append((descent.state.point_gradient.numpy(), descent.state.link_wrench.numpy(), descent.loss()))
+    assert (descent.terms[0].loss.numpy() > 0.0).all() and (descent.state.object_loss.numpy() > 0.0).any()
+    for other in found[1:]:
+        for actual, expected in zip(other, found[0], strict=True):
+            np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_captured_iteration_equals_a_launched_one(rng, device):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from typing import Any
 
@@ -131,6 +132,77 @@ def test_forces_are_the_best_there_are(rng, device):
             assert (left**2).sum() + cost @ along[g, k] == pytest.approx(best, abs=2e-5)
 
 
+def on_cone(force, normal, friction):
+    """Projection onto the friction cone about the normal, zero without one, shape (3,)."""
+    along = force @ normal
+    tangent = force - along * normal
+    slide = np.linalg.norm(tangent)
+    if not normal.any() or friction * slide <= -along:
+        return np.zeros(3)
+    if slide <= friction * along:
+        return force
+    size = (along + friction * slide) / (1.0 + friction**2)
+    return size * (normal + friction * tangent / slide)
+
+
+def on_cones(force, normal, friction):
+    """Projection onto cones and onto forces whose normal parts sum to one, by halving, shape (contact, 3)."""
+
+    def shifted(multiplier):
+        return np.array([on_cone(f + multiplier * n, n, friction) for f, n in zip(force, normal, strict=True)])
+
+    low, high = -100.0, 100.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if (shifted(middle) * normal).sum() < 1.0 else (low, middle)
+    return shifted(high)
+
+
+def steps_in_double(position, normal, distance, push, center, length, friction, steps):
+    """FISTA from no force, as written in the paper, shape (contact, 3)."""
+    arm = (position - center) / length
+    total = np.linalg.norm(arm.sum(axis=0))
+    bound = np.linalg.eigvalsh([[len(arm), total], [total, (arm**2).sum()]]).max()
+    force = ahead = np.zeros_like(position)
+    pace = 1.0
+    for _ in range(steps):
+        left = residual(position, ahead, push, center, length)
+        slope = 2.0 * (left[:3] + np.cross(left[3:], arm))
+        slope += OPTIONS.distance_cost * np.maximum(distance, 0.0)[:, None] * normal
+        new = on_cones(ahead - 0.5 / bound * slope, normal, friction)
+        next_pace = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * pace**2))
+        ahead, force, pace = new + (pace - 1.0) / next_pace * (new - force), new, next_pace
+    return force
+
+
+@pytest.mark.parametrize("friction", [0.0, 0.3, 2.0])
+def test_steps_match_those_in_double_precision(friction, rng, device):
+    """For 19 contacts, of which two have no normal."""
+    case = Case(rng, device, steps=0)
+    normal = case.arrays("normal")[0]
+    normal[:, [3, 17]] = 0.0
+    case.balance.arrays.normal.assign(normal.astype(np.float32))
+    case.balance.options = dataclasses.replace(OPTIONS, friction=friction)
+    case.balance.find_forces(8)
+    position, normal, distance, force = case.arrays("position", "normal", "distance", "force")
+    assert (force[:, :, [3, 17]] == 0.0).all()
+    for g in range(GRASPS):
+        for k, push in enumerate(case.push):
+            expected = steps_in_double(
+                position[g], normal[g], distance[g], push, case.center, case.length, friction, steps=8
+            )
+            np.testing.assert_allclose(force[g, k], expected, atol=2e-6)
+
+
+def test_no_contact_exerts_no_force(rng, device):
+    case = Case(rng, device, steps=0)
+    case.balance.arrays.normal.zero_()
+    case.balance.find_forces(8)
+    force, left = case.arrays("force", "residual")
+    assert (force == 0.0).all()
+    np.testing.assert_allclose(left, np.broadcast_to(-case.push, left.shape), rtol=1e-6)
+
+
 def test_residual_is_what_the_forces_leave(rng, device):
     case = Case(rng, device, steps=5)
     position, force, left = case.arrays("position", "force", "residual")
@@ -147,10 +219,11 @@ def test_gradient_with_forces_and_weights_held_fixed(rng, device):
     case.state.point_gradient.assign(wp.array(before, dtype=wp.vec3, device=device))
     case.balance.add_gradient(case.state, 50.0)
     gradient = case.state.point_gradient.numpy() - before
-    force, scale, normal, loss = case.arrays("force", "scale", "normal", "loss")
+    force, normal, loss = case.arrays("force", "normal", "loss")
     for g in range(GRASPS):
-        contact = np.arange(len(case.point[g])) // POINTS_PER_LINK
-        weight = np.exp(scale[g, contact] - case.distance[g] / OPTIONS.softness)
+        by_link = case.distance[g].reshape(-1, POINTS_PER_LINK)
+        weight = np.exp((by_link.min(axis=1, keepdims=True) - by_link) / OPTIONS.softness)
+        weight = (weight / weight.sum(axis=1, keepdims=True)).ravel()
         pressed = np.einsum("kcd,cd->kc", force[g], normal[g]).mean(axis=0)
 
         def value(moved, g=g, weight=weight, pressed=pressed):

@@ -11,7 +11,7 @@ import warp as wp
 from random_hand import random_hand, random_shape, unit
 
 from warpgrasp import load_hand, rotation
-from warpgrasp.collision import fibonacci_sphere
+from warpgrasp.collision import fibonacci_sphere, place_spheres
 from warpgrasp.device import transforms_from_matrices
 from warpgrasp.errors import OptionError, ShapeError
 from warpgrasp.hand import Hand, Shape, ShapeKind
@@ -136,6 +136,7 @@ def penalty(hand: Hand, place: np.ndarray, margin: float, device: str) -> tuple[
     pose = Pose(np.zeros((len(place), 3)), wrists, np.tile(hand.open_position, (len(place), 1)))
     state = allocate(model, pose, np.zeros((0, 3)))
     wp.copy(state.link_transform, transforms_from_matrices(place, device))
+    place_spheres(model.shapes, state.link_transform, state.link_sphere)
     term = SelfCollision(model, len(place), weight=1.0, margin=margin)
     term.add_gradient(state)
     return term.loss.numpy().astype(float), state.link_wrench.numpy().astype(float)

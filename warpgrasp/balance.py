@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import warp as wp
 
+from .device import thread_count
 from .kernels import balance as kernels
 from .mesh import ObjectMesh
 from .model import HandModel
@@ -24,6 +25,7 @@ class BalanceArrays:
     normal: wp.array
     distance: wp.array
     scale: wp.array
+    weight: wp.array
     force: wp.array
     ahead: wp.array
     kink: wp.array
@@ -78,6 +80,7 @@ class ContactBalance:
             normal=zeros(per_contact, wp.vec3),
             distance=zeros(per_contact, float),
             scale=zeros(per_contact, float),
+            weight=zeros((grasps, self.point_contact.shape[0]), float),
             force=zeros((grasps, pushes, contacts), wp.vec3),
             ahead=zeros((grasps, pushes, contacts), wp.vec3),
             kink=zeros((grasps, pushes, contacts), wp.vec2),
@@ -103,7 +106,7 @@ class ContactBalance:
                 state.distance_gradient,
                 self.options.softness,
             ],
-            outputs=[a.position, a.arm, a.normal, a.distance, a.scale],
+            outputs=[a.position, a.arm, a.normal, a.distance, a.scale, a.weight],
             device=self.model.device,
         )
 
@@ -146,17 +149,19 @@ class ContactBalance:
             outputs=[a.loss, a.position_gradient, a.distance_gradient],
             device=self.model.device,
         )
+        grasps, points = a.weight.shape
+        part_count = thread_count(points, self.model.device)
         wp.launch(
             kernels.add_contact_gradients,
-            dim=state.distance.shape,
+            dim=(grasps, part_count),
             inputs=[
                 self.point_contact,
-                state.distance,
+                a.weight,
                 state.distance_gradient,
                 a.scale,
                 a.position_gradient,
                 a.distance_gradient,
-                self.options.softness,
+                part_count,
             ],
             outputs=[state.point_gradient],
             device=self.model.device,

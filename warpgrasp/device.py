@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import warp as wp
 
@@ -23,6 +25,11 @@ def choose(device: str | None) -> str:
         return wp.get_device(device).alias
     except (ValueError, RuntimeError):
         raise DeviceError(f"no device named {device!r}. Devices on this machine: {', '.join(available)}") from None
+
+
+def thread_count(work: int, device: Any) -> int:
+    """Threads that share so many small pieces of work: one on a CPU, where starting another costs more than a piece."""
+    return 1 if wp.get_device(device).is_cpu else work
 
 
 def transforms(position: np.ndarray, quaternion: np.ndarray, device: str) -> wp.array:

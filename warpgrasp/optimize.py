@@ -10,7 +10,7 @@ import warp as wp
 
 from . import kinematics
 from .balance import ContactBalance
-from .device import positions_and_quaternions
+from .device import positions_and_quaternions, thread_count
 from .distance import DeviceMesh, PhongMode
 from .kernels import (
     adam,
@@ -155,6 +155,7 @@ class Descent:
             state,
             search=search,
             slack=self.stage.query_slack,
+            reach=self.stage.reach,
             phong_alpha=self.phong_alpha,
             phong_mode=self.phong_mode,
         )
@@ -211,9 +212,11 @@ class Descent:
 
     def _find_point_gradients(self) -> None:
         state = self.state
+        grasps, points = state.distance.shape
+        part_count = thread_count(points, self.model.device)
         wp.launch(
             attraction.attraction,
-            dim=state.distance.shape,
+            dim=(grasps, part_count),
             inputs=[
                 self.schedule,
                 state.iteration,
@@ -224,13 +227,15 @@ class Descent:
                 self.stage.margin,
                 self.stage.reach,
                 self.stage.self_weight,
+                part_count,
             ],
             outputs=[state.point_loss, state.point_gradient, state.self_gradient],
             device=self.model.device,
         )
+        part_count = thread_count(state.object_loss.shape[1], self.model.device)
         wp.launch(
             attraction.link_penetration,
-            dim=state.object_loss.shape,
+            dim=(grasps, part_count),
             inputs=[
                 self.schedule,
                 state.object_clusters.begin,
@@ -238,6 +243,7 @@ class Descent:
                 state.object_depth.touched,
                 state.object_depth.distance,
                 state.object_depth.gradient,
+                part_count,
             ],
             outputs=[state.object_loss, state.object_gradient],
             device=self.model.device,

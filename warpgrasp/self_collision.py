@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import warp as wp
 
-from . import collision
+from .device import thread_count
 from .errors import OptionError, ShapeError
 from .hand import Hand, Shape
 from .kernels import collision as collision_kernels
@@ -172,23 +172,26 @@ class SelfCollision:
         self.loss = zeros(count)
 
     def add_gradient(self, state: State) -> None:
-        """Find the loss, and add its gradient to ``state.link_wrench``."""
+        """Find the loss, and add its gradient to ``state.link_wrench``; ``state.link_sphere`` must be placed."""
         shapes, links = self.model.shapes, state.link_transform
-        collision.place_spheres(shapes, links, state.link_sphere)
+        grasps, pairs = self.pair_loss.shape
+        part_count = thread_count(pairs, self.model.device)
         wp.launch(
             kernels.pair_penalties,
-            dim=self.pair_loss.shape,
+            dim=(grasps, part_count),
             inputs=[
                 shapes.kind,
                 shapes.transform,
                 shapes.size,
                 shapes.sphere,
                 shapes.link_begin,
+                shapes.link_sphere,
                 self.pair,
                 links,
                 state.link_sphere,
                 self.weight,
                 self.margin,
+                part_count,
             ],
             outputs=[self.pair_loss, self.pair_wrench],
             device=self.model.device,
