@@ -17,7 +17,7 @@ from reference import central_difference
 
 import warpgrasp
 import warpgrasp.torch as wt
-from warpgrasp.descend import smooth_mesh
+from warpgrasp.descend import smooth_mesh, stage_points
 from warpgrasp.errors import DeviceError, OptionError, ShapeError
 from warpgrasp.hand import Hand
 from warpgrasp.hands import folder, names
@@ -219,7 +219,7 @@ def test_loss_is_the_one_that_is_descended(name, progress, rng, ball, device):
     loss = wt.grasp_loss(hand, ball, p_tensor, r_tensor, q_tensor, name, progress=progress, points=64)
     loss.sum().backward()
 
-    skin = surface_points(hand, stage.density * 64, links=grasping_links(hand), device=device)
+    skin = surface_points(hand, stage_points(stage, 64), links=grasping_links(hand), device=device)
     model = hand_model(independent(hand), skin, device)
     inner = object_points(ball, stage.object_points)
     start = Pose(position, quaternion, q)

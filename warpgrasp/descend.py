@@ -41,7 +41,7 @@ def descend(
     report: ProgressCallback | None,
     surroundings: Surroundings = NOTHING,
 ) -> tuple[Pose, np.ndarray]:
-    """Run the first stage of a recipe from every start, and the others from the best of each grasp's.
+    """Run the first stage of a recipe from every start, and each other from the best of each grasp's.
 
     Args:
         hand: The hand.
@@ -57,21 +57,35 @@ def descend(
         The poses at the end, and the loss of the last stage, shape (N,); the start and NaN where a stage diverged.
     """
     count = len(start) // recipe.restarts
-    later = sum(stage.iterations for stage in recipe.stages[1:])
-    progress = _Progress(recipe.stages[0].iterations * len(start) + later * count, report)
+    progress = _Progress(_work(recipe, count), report)
     pose, loss = start, np.zeros(len(start))
     for stage in recipe.stages:
-        skin = surface_points(hand, stage.density * points, links=grasping_links(hand), device=mesh.device)
+        skin = surface_points(hand, stage_points(stage, points), links=grasping_links(hand), device=mesh.device)
         model = hand_model(hand, skin, mesh.device)
         inner = object_points(obj, stage.object_points)
         pose, ended = run_stage(
             model, mesh, inner, pose, stage, recipe=recipe, surroundings=surroundings, on_step=progress.add
         )
         loss = np.where(np.isfinite(loss), ended, np.nan)
-        if len(pose) > count:
-            kept = least_of_each(loss, count)
+        if len(pose) > stage.keep * count:
+            kept = least_of_each(loss, count, stage.keep)
             pose, loss = pose[kept], loss[kept]
-    return pose, loss
+    kept = least_of_each(loss, count)
+    return pose[kept], loss[kept]
+
+
+def stage_points(stage: Stage, points: int) -> int:
+    """Points on the hand in a stage."""
+    return max(1, round(stage.density * points))
+
+
+def _work(recipe: Recipe, count: int) -> int:
+    """Iterations of all stages, times the starts that do them."""
+    work, starts = 0, recipe.restarts
+    for stage in recipe.stages:
+        work += stage.iterations * starts * count
+        starts = min(starts, stage.keep)
+    return work
 
 
 def run_stage(
@@ -127,10 +141,14 @@ def _rounds(start: Pose, workers: int, limit: int) -> Iterator[list[Pose]]:
         yield batches[begin : begin + workers]
 
 
-def least_of_each(loss: np.ndarray, count: int) -> np.ndarray:
-    """Index of the least loss among the starts of each of ``count`` grasps; those of one grasp lie ``count`` apart."""
+def least_of_each(loss: np.ndarray, count: int, keep: int = 1) -> np.ndarray:
+    """Indices of the ``keep`` least losses among the starts of each of ``count`` grasps, shape (keep * count,).
+
+    Those of one grasp lie ``count`` apart, before and after.
+    """
     loss = loss.reshape(-1, count)
-    return np.argmin(np.where(np.isfinite(loss), loss, np.inf), axis=0) * count + np.arange(count)
+    best = np.argsort(np.where(np.isfinite(loss), loss, np.inf), axis=0, kind="stable")[:keep]
+    return (best * count + np.arange(count)).ravel()
 
 
 def smooth_mesh(obj: ObjectMesh, recipe: Recipe, device: str) -> DeviceMesh:

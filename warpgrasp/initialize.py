@@ -18,6 +18,9 @@ from .surface import farthest_points, sample_triangles, surface_points
 
 HULL_CANDIDATES_PER_GRASP = 20
 
+HULL_GROUP = 256
+"""Starts that are spread evenly among themselves: the cost of that grows with their square."""
+
 START_CLEARANCE = 0.005
 """Least distance between the hand's points and the object at the start [m]."""
 
@@ -120,11 +123,17 @@ def starting_poses(
 
 
 def _hull_places(obj: ObjectMesh, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points spread over the convex hull by farthest-point selection, and the normals there."""
+    """Points spread over the convex hull by farthest-point selection, group by group, and the normals there."""
     hull = obj.trimesh().convex_hull
     face, candidate = sample_triangles(np.asarray(hull.triangles), HULL_CANDIDATES_PER_GRASP * count)
-    chosen = farthest_points(candidate, count, first=int(rng.integers(len(candidate))))
-    return candidate[chosen], np.asarray(hull.face_normals)[face[chosen]]
+    groups = -(-count // HULL_GROUP)
+    chosen = []
+    for group in range(groups):
+        places = np.arange(group, len(candidate), groups)
+        first = int(rng.integers(len(places)))
+        chosen.append(places[farthest_points(candidate[places], len(range(group, count, groups)), first)])
+    picked = np.concatenate(chosen)
+    return candidate[picked], np.asarray(hull.face_normals)[face[picked]]
 
 
 def _surface_places(obj: ObjectMesh, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

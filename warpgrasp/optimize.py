@@ -155,6 +155,7 @@ class Descent:
             state,
             search=search,
             slack=self.stage.query_slack,
+            reach=self.stage.reach,
             phong_alpha=self.phong_alpha,
             phong_mode=self.phong_mode,
         )

@@ -101,7 +101,10 @@ class Stage:
     iterations: int
     """Gradient steps."""
 
-    density: int = 1
+    keep: int = 1
+    """Most starts of a grasp that go on after it: those with the least loss."""
+
+    density: float = 1.0
     """Points on the hand, as a multiple of those that the user asked for."""
 
     object_points: int = 1024
@@ -121,7 +124,7 @@ class Stage:
     """Distance to keep from the object; 0 brings the hand to its surface [m]."""
 
     reach: float = 0.3
-    """Distance beyond which a point is not attracted [m]."""
+    """Distance beyond which a point's closest face is not looked for, so that nothing acts on it [m]."""
 
     penetration_weight: float = 1.0e5
     """Weight of the squared depth of hand points in the object and of object points in the hand [1/m²]."""
@@ -190,6 +193,7 @@ class Stage:
 
 PAPER = Stage(
     iterations=1000,
+    reach=1.0,
     attraction_weight=0.0,
     penetration_weight=0.0,
     self_weight=0.0,
@@ -222,7 +226,7 @@ APPROACH = Stage(iterations=1000, penetration_growth=10.0)
 
 FINISH = Stage(
     iterations=120,
-    density=4,
+    density=4.0,
     query_slack=1.0e-4,
     object_points=16000,
     attraction_weight=400.0,
@@ -238,26 +242,47 @@ labels look at, so that nothing hides between them."""
 FORCES = Balance(distance_cost=3.0)
 """Force at a distance is dear enough that contacts which bear force are brought onto the surface."""
 
+BALANCED = replace(APPROACH, balance_weight=1000.0, balance=FORCES, pair_weight=1.0e6)
+"""What the stages before the last have in common."""
+
+GLANCE = replace(
+    BALANCED,
+    iterations=1,
+    keep=3,
+    density=0.125,
+    object_points=256,
+    balance=replace(FORCES, steps=24),
+)
+"""Look at many starts once: which of them face what the hand could hold already shows."""
+
 EXPLORE = replace(
-    APPROACH,
-    iterations=150,
+    BALANCED,
+    iterations=40,
+    keep=2,
+    density=0.5,
+    object_points=512,
+    query_slack=2.0e-3,
     penetration_growth=1.0,
     final_step=0.3,
-    balance_weight=1000.0,
-    balance=FORCES,
-    pair_weight=1.0e6,
 )
-"""From several starts per grasp: go to the object and find out where forces could balance."""
+"""From the best of them: go to the object and find out where forces could balance."""
 
-WRAP = replace(APPROACH, iterations=250, balance_weight=1000.0, balance=FORCES, pair_weight=1.0e6)
-"""From the best of them: bring as much of the hand as possible to the object without losing the balance."""
+GATHER = replace(BALANCED, iterations=60, density=0.5)
+"""Close the hand; a finger that stays inside the object is dear in the end, so that the other start goes on."""
+
+WRAP = replace(BALANCED, iterations=40)
+"""Bring as much of the hand as possible to the object without losing the balance."""
 
 SETTLE = replace(
     FINISH,
-    iterations=100,
+    iterations=50,
+    reach=0.02,
     attraction_weight=300.0,
     penetration_growth=10.0,
-    balance_weight=100.0,
+    position_step=1.5e-4,
+    rotation_step=1.5e-3,
+    first_decay=0.8,
+    balance_weight=1000.0,
     balance=FORCES,
     pair_weight=1.0e7,
     pair_margin=1.0e-4,
@@ -284,7 +309,7 @@ class Recipe:
     before the distributions are cut to the ranges."""
 
     restarts: int = 1
-    """Starts per grasp; the one with the least loss after the first stage goes on."""
+    """Starts per grasp; how many go on after a stage is said there."""
 
     phong_alpha: float = 0.0
     """Share of Phong smoothing in the signed distance, 0 (exact) to 1."""
@@ -368,7 +393,7 @@ RECIPES = {
         stages=(PAPER,),
     ),
     "attraction": Recipe(name="attraction"),
-    "default": Recipe(name="default", restarts=4, stages=(EXPLORE, WRAP, SETTLE), squeeze="forces"),
+    "default": Recipe(name="default", restarts=24, stages=(GLANCE, EXPLORE, GATHER, WRAP, SETTLE), squeeze="forces"),
 }
 """Recipes by name. ``paper`` is Fast-Grasp'D as printed, for reference; ``attraction`` draws every point to the
 surface, the baseline to beat; ``default`` holds best: it balances contact forces as well."""

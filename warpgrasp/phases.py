@@ -26,6 +26,7 @@ PREGRASP_CLEARANCE = 0.01
 LIFT_OFF = Stage(
     iterations=80,
     query_slack=1.0e-3,
+    reach=0.03,
     attraction_weight=0.0,
     margin=0.014,
     penetration_weight=1.0e4,
