@@ -47,7 +47,8 @@ def attraction(
         part_count: Threads that share a grasp.
         point_loss_out: L, shape [grasp, point].
         point_gradient_out: Derivative of L with respect to the point, shape [grasp, point].
-        self_gradient_out: The part of it that comes from s: the other link feels its opposite, shape [grasp, point].
+        self_gradient_out: The part of it that comes from s: the other link feels its opposite. Written where s < 0,
+            shape [grasp, point].
     """
     grasp, part = wp.tid()
     attraction_weight = schedule[iteration[0], 1] / float(distance.shape[1])
@@ -60,11 +61,15 @@ def attraction(
             loss = attraction_weight * wp.min(d, reach)
             slope = wp.where(d < reach, attraction_weight, 0.0)
 
+        gradient = slope * distance_gradient[grasp, point]
         s = link_distance[grasp, point]
-        self_gradient = 2.0 * self_weight * s * link_gradient[grasp, point]
-        point_loss_out[grasp, point] = loss + self_weight * s * s
-        point_gradient_out[grasp, point] = slope * distance_gradient[grasp, point] + self_gradient
-        self_gradient_out[grasp, point] = self_gradient
+        if s < 0.0:
+            self_gradient = 2.0 * self_weight * s * link_gradient[grasp, point]
+            self_gradient_out[grasp, point] = self_gradient
+            gradient += self_gradient
+            loss += self_weight * s * s
+        point_loss_out[grasp, point] = loss
+        point_gradient_out[grasp, point] = gradient
 
 
 @wp.kernel

@@ -74,7 +74,7 @@ class State:
     """Derivative of the loss with respect to the hand points, vec3, shape [grasp, point]."""
 
     self_gradient: wp.array
-    """The part of it that comes from other links, vec3, shape [grasp, point]."""
+    """The part of it that comes from other links, for points inside one, vec3, shape [grasp, point]."""
 
     object_loss: wp.array
     """Loss of each cluster of object points, shape [grasp, object cluster]."""
