@@ -24,7 +24,16 @@ from warpgrasp.bench import AREAS, EPSILON, Q1, Settings
 from warpgrasp.bench_report import BEST, Row, column, groups, markdown, mean_interval, show, summarize, versions
 from warpgrasp.options import TERMS, WITHOUT, Dynamics, Recipe, recipe
 
-TUNED = ("061_foam_brick", "005_tomato_soup_can", "011_banana", "035_power_drill", "025_mug", "egad_B3", "egad_D6")
+TUNED = (
+    "003_cracker_box",
+    "061_foam_brick",
+    "005_tomato_soup_can",
+    "011_banana",
+    "035_power_drill",
+    "025_mug",
+    "egad_B3",
+    "egad_D6",
+)
 """Objects that were looked at while the recipes were made."""
 
 PROTOCOL = "fc6"

@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 import warpgrasp
 from warpgrasp.descend import smooth_mesh, stage_points
 from warpgrasp.distance import DeviceMesh
-from warpgrasp.finish import check_model
 from warpgrasp.hand import Hand
 from warpgrasp.initialize import back_off, starting_poses
 from warpgrasp.label import Limits, measure
@@ -85,7 +84,7 @@ def starts(hand: Hand, obj: ObjectMesh, recipe: Recipe, count: int) -> Pose:
     pose = starting_poses(
         hand, obj, count, distance=recipe.start_distance, joint_noise=recipe.joint_noise, rng=rng, start=recipe.start
     )
-    return back_off(check_model(hand, "cpu"), DeviceMesh(obj, "cpu"), pose)
+    return back_off(hand, DeviceMesh(obj, "cpu"), pose)
 
 
 def follow(hand: Hand, obj: ObjectMesh, recipe: Recipe, count: int) -> tuple[Watch, Pose]:

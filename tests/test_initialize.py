@@ -11,10 +11,10 @@ from warpgrasp.distance import DeviceMesh
 from warpgrasp.hand_file import load_hand
 from warpgrasp.initialize import (
     START_CLEARANCE,
+    START_POINTS,
     approach,
     back_off,
     palm_transforms,
-    start_model,
     starting_poses,
 )
 from warpgrasp.mesh import load_object
@@ -77,10 +77,11 @@ def test_seeds_repeat_and_differ(ball):
 def test_back_off_clears_every_hand(device):
     hand = load_hand("allegro")
     plate = load_object(trimesh.creation.box(extents=(0.3, 0.3, 0.02)))
-    model, mesh = hand_model(hand, surface_points(hand, 256, device=device), device), DeviceMesh(plate, device)
+    skin = surface_points(hand, START_POINTS[-1], device=device)
+    model, mesh = hand_model(hand, skin, device), DeviceMesh(plate, device)
     close = starting_poses(hand, plate, COUNT, distance=0.01, joint_noise=0.3, rng=np.random.default_rng(0))
     assert (clearance(model, mesh, close) < START_CLEARANCE).any(), "the case should need it"
-    clear = back_off(model, mesh, close)
+    clear = back_off(hand, mesh, close)
     assert clearance(model, mesh, clear).min() >= START_CLEARANCE
 
 
@@ -94,7 +95,7 @@ def test_few_points_tell_well_enough_whether_a_start_is_clear(name, device):
     )
     close = starting_poses(hand, bar, COUNT, distance=0.03, joint_noise=0.3, rng=np.random.default_rng(0))
     assert clearance(dense, mesh, close).min() < 0.0, "the case should need it"
-    clear = back_off(start_model(hand, device), mesh, close)
+    clear = back_off(hand, mesh, close)
     assert clearance(dense, mesh, clear).min() > 0.0
 
 

@@ -10,7 +10,7 @@ from . import rotation
 from .distance import DeviceMesh
 from .hand import Hand
 from .mesh import ObjectMesh
-from .model import HandModel, hand_model
+from .model import hand_model
 from .pose import Pose
 from .proximity import clearance
 from .sampling import sample_joints
@@ -24,8 +24,8 @@ HULL_GROUP = 256
 START_CLEARANCE = 0.005
 """Least distance between the hand's points and the object at the start [m]."""
 
-START_POINTS = 1024
-"""Points of the hand that it is measured with."""
+START_POINTS = (128, 1024)
+"""Points of the hand that it is measured with, until they are clear."""
 
 BACK_OFF = 0.01
 """How far a hand that is not clear is moved back at a time [m]."""
@@ -56,24 +56,22 @@ def approach(hand: Hand, pose: Pose) -> np.ndarray:
     return (wrist @ palm_transforms(hand, pose.joint_position))[:, :3, 2]
 
 
-def start_model(hand: Hand, device: str) -> HandModel:
-    """The hand with few points on all its links, for :func:`back_off`."""
-    return hand_model(hand, surface_points(hand, START_POINTS, device=device), device)
-
-
-def back_off(model: HandModel, mesh: DeviceMesh, pose: Pose) -> Pose:
-    """Move every hand straight back until its points are clear of the object.
+def back_off(hand: Hand, mesh: DeviceMesh, pose: Pose) -> Pose:
+    """Move every hand straight back until its points are clear of the object: a few of them first, then more.
 
     A finger that starts inside the object, or on the far side of a thin wall, is seldom pushed out again.
     """
-    back = -BACK_OFF * approach(model.hand, pose)
+    back = -BACK_OFF * approach(hand, pose)
     position = pose.wrist_position.copy()
-    for _ in range(BACK_OFF_STEPS):
-        now = Pose(position, pose.wrist_quaternion, pose.joint_position)
-        near = clearance(model, mesh, now, reach=2.0 * START_CLEARANCE) < START_CLEARANCE
-        if not near.any():
-            break
-        position[near] += back[near]
+    for points in START_POINTS:
+        model = hand_model(hand, surface_points(hand, points, device=mesh.device), mesh.device)
+        near = np.arange(len(pose))
+        for _ in range(BACK_OFF_STEPS):
+            now = Pose(position[near], pose.wrist_quaternion[near], pose.joint_position[near])
+            near = near[clearance(model, mesh, now, reach=2.0 * START_CLEARANCE) < START_CLEARANCE]
+            if not len(near):
+                break
+            position[near] += back[near]
     return Pose(position, pose.wrist_quaternion, pose.joint_position)
 
 

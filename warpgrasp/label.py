@@ -40,10 +40,10 @@ class Limits:
     wrench_residual: float = 0.1
     """See :func:`wrench_residual`."""
 
-    pregrasp_clearance: float = 0.0099
-    """Least distance of the pregrasp to the object [m]: what it aims at, a hundredth left for the labels' points."""
+    pregrasp_clearance: float = 0.0049
+    """Least distance of the pregrasp to the object [m]: what it aims at, a little left for the labels' points."""
 
-    approach_penetration: float = 0.002
+    approach_penetration: float = 0.001
     """Hand in object on the straight way from pregrasp to grasp [m]."""
 
     surroundings_clearance: float = 0.0

@@ -20,15 +20,17 @@ from .self_collision import self_penetration
 from .surface import grasping_links, surface_points
 from .surroundings import NOTHING, Surroundings
 
-PREGRASP_CLEARANCE = 0.01
-"""Least distance between the hand's points and the object at the pregrasp [m]."""
+PREGRASP_CLEARANCE = 0.005
+"""Least distance between the hand's points and the object at the pregrasp [m]; from twice as far, fingers that reach
+behind the object push it off before the others arrive."""
 
 LIFT_OFF = Stage(
     iterations=80,
     query_slack=1.0e-3,
     reach=0.03,
     attraction_weight=0.0,
-    margin=0.014,
+    margin=0.008,
+    position_step=2.0e-4,
     penetration_weight=1.0e4,
     self_weight=1.0e4,
     pair_weight=1.0e5,

@@ -18,7 +18,7 @@ from .errors import OptionError
 from .finish import check_model, finish
 from .hand import Hand
 from .hand_file import load_hand
-from .initialize import back_off, start_model, starting_poses
+from .initialize import back_off, starting_poses
 from .label import Limits
 from .mesh import ObjectMesh, load_object
 from .model import HandModel
@@ -105,7 +105,7 @@ def synthesize(
     around = _surroundings(obj, table, obstacles, arm, target)
     device_mesh, check = DeviceMesh(obj, target), check_model(hand, target)
     start = _starts(check, obj, chosen, around, count * chosen.restarts, np.random.default_rng(seed))
-    start = back_off(start_model(hand, target), device_mesh, start)
+    start = back_off(hand, device_mesh, start)
     # What is descended on may be smoothed; what is measured and labelled is not.
     smooth = smooth_mesh(obj, chosen, target) if chosen.phong_alpha else device_mesh
     pose, loss = descend(hand, obj, smooth, start, chosen, points, on_progress, around)
