@@ -251,6 +251,7 @@ GLANCE = replace(
     keep=3,
     density=0.125,
     object_points=256,
+    reach=0.06,
     balance=replace(FORCES, steps=24),
 )
 """Look at many starts once: which of them face what the hand could hold already shows."""
@@ -259,7 +260,7 @@ EXPLORE = replace(
     BALANCED,
     iterations=40,
     keep=2,
-    density=0.5,
+    density=0.25,
     object_points=512,
     query_slack=2.0e-3,
     penetration_growth=1.0,
@@ -270,7 +271,7 @@ EXPLORE = replace(
 GATHER = replace(BALANCED, iterations=60, density=0.5)
 """Close the hand; a finger that stays inside the object is dear in the end, so that the other start goes on."""
 
-WRAP = replace(BALANCED, iterations=40)
+WRAP = replace(BALANCED, iterations=80)
 """Bring as much of the hand as possible to the object without losing the balance."""
 
 SETTLE = replace(
