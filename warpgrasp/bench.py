@@ -22,6 +22,7 @@ from .bench_suites import Entry, suite
 from .descend import ProgressCallback
 from .errors import FileFormatError, OptionError, WarpgraspError
 from .evaluation import evaluate, threshold_name
+from .files import write_atomically
 from .geometry import THRESHOLDS
 from .hand import Hand
 from .hand_file import load_hand
@@ -279,20 +280,6 @@ def core_seconds() -> float:
     """What all cores were busy with, for this process and those it has waited for [s]."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def finite(value: Any) -> Any:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .bench import EPSILON, Q1, Settings, finite, write_atomically
+from .bench import EPSILON, Q1, Settings, finite
+from .files import atomic_file, write_atomically
 from .physics.protocols import find_protocol
 
 Row = dict[str, Any]
@@ -349,9 +350,8 @@ def _figure(path: Path, size: tuple[float, float], draw: Callable[[Any], None], 
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure.subplots(panels, sharex=True, squeeze=False)[:, 0] if panels else figure.subplots())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, dpi=150, format="png")
-    os.replace(temporary, path)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
     return path
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import FileFormatError, ShapeError
+from .files import atomic_file
 from .hand import Hand
 from .mesh import ObjectMesh
 from .pose import Pose
@@ -188,19 +187,8 @@ class Grasps:
             raise FileFormatError(path, "grasps are saved as .npz; give a name that ends in .npz")
         if not path.parent.is_dir():
             raise FileFormatError(path, f"the folder {path.parent} does not exist")
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, **self._arrays())
-                file.flush()
-                os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **self._arrays())
 
     def _arrays(self) -> dict[str, Any]:
         arrays: dict[str, Any] = {"format": FORMAT, "joint_names": np.array(self.joint_names, dtype=str)}

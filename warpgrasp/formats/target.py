@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import FileFormatError
+from ..files import atomic_file
 
 
 @contextmanager
@@ -24,12 +23,8 @@ def whole_file(path: Path, *suffixes: str) -> Iterator[Path]:
         raise FileFormatError(path, "is a folder; give the name of a file")
     if not path.parent.is_dir():
         raise FileFormatError(path, f"the folder {path.parent} does not exist")
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
+    with atomic_file(path, path.suffix) as temporary:
         yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def empty_folder(path: Path) -> Path:

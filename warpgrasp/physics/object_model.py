@@ -11,6 +11,7 @@ import sys
 import tempfile
 import warnings
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import rotation
+from ..files import atomic_file
 from ..mesh import ObjectMesh
 from .engine import mujoco
 from .hand_model import add_hull, principal
@@ -230,19 +232,10 @@ def _read(file: Path) -> tuple[np.ndarray, ...] | None:
 
 def _write(file: Path, pieces: tuple[np.ndarray, ...]) -> None:
     """Whole or not at all; a cache that cannot be written is none."""
-    try:
+    with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "wb") as stream:
+        with atomic_file(file) as temporary, temporary.open("wb") as stream:
             save_pieces(stream, pieces)
-        os.replace(temporary, file)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
 
 
 def save_pieces(file: Any, pieces: tuple[np.ndarray, ...]) -> None:
