@@ -12,9 +12,8 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -27,11 +26,9 @@ from ..result import Grasps
 from ..squeeze import LEVER, STIFFNESS
 from .closing import find_closures
 from .isaac_files import write_hand, write_object
-from .material import Material, find_material
-from .options import Load
-from .pads import FingerPad, hand_pads
 from .result import STRAIN_SHARE, TactileResults, join, verdict
-from .sensors import biotac3d, region_radius
+from .sensors import region_radius
+from .soft_hand import PadOptions, SoftHand
 
 VARIABLE = "WARPGRASP_ISAACGYM_PYTHON"
 """Environment variable with the interpreter that has Isaac Gym."""
@@ -50,17 +47,15 @@ TIMES = {
 """Time step [s] and numbers of steps."""
 
 
-class IsaacGym:
-    """Soft pads of one hand on one object in Isaac Gym.
+class IsaacGym(SoftHand):
+    """Soft pads of one hand on one object in Isaac Gym. Joints are sent to the squeeze by springs and stay on them.
 
     Args:
         hand: The hand.
         obj: The object.
-        pads: Pads of your own; those of the hand where omitted.
-        material: Of the pads, or the name of a preset.
-        load: How to close and pull; joints are sent to the squeeze by springs and stay on them.
         shape: What the object touches with; found from its mesh where omitted.
         gpu: Number of the GPU.
+        options: ``pads``, ``material`` and ``load``, see :class:`~.soft_hand.PadOptions`.
     """
 
     name = "isaacgym"
@@ -70,21 +65,15 @@ class IsaacGym:
         hand: Hand,
         obj: ObjectMesh,
         *,
-        pads: Sequence[FingerPad] | None = None,
-        material: Material | str = "silicone",
-        load: Load | None = None,
         shape: ObjectShape | None = None,
         gpu: int = 0,
+        **options: Unpack[PadOptions],
     ) -> None:
-        self.hand, self.object, self.gpu = hand, obj, gpu
-        self.material, self.load = find_material(material), load or Load()
-        self.pads = list(hand_pads(hand) if pads is None else pads)
-        if not self.pads:
-            raise HandError(hand.path, "there is no pad, so nothing soft touches")
+        super().__init__(hand, obj, **options)
+        self.gpu = gpu
         if len({len(pad.mesh.faces) for pad in self.pads}) > 1:
             raise OptionError("all pads need equal numbers of faces")
         self.pieces = _pieces(obj, shape)
-        self.taxels = [biotac3d(pad.mesh) for pad in self.pads]
 
     @staticmethod
     def is_available() -> tuple[bool, str]:

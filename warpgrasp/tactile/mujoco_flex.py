@@ -7,8 +7,7 @@ the quasistatic backend but the pads.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -23,11 +22,10 @@ from ..physics.object_model import OBJECT, ObjectShape, add_object, object_shape
 from ..physics.protocols import FC6
 from ..result import Grasps
 from .closing import Closures, find_closures
-from .material import Material, find_material
-from .options import Load
-from .pads import FingerPad, PadMesh, hand_pads
+from .pads import FingerPad, PadMesh
 from .result import AXES, STRAIN_SHARE, TactileResults, join, verdict
-from .sensors import Taxels, biotac3d, region_radius
+from .sensors import Taxels, region_radius
+from .soft_hand import PadOptions, SoftHand
 
 TIME_STEP = 0.005
 """[s]"""
@@ -48,17 +46,15 @@ PAD, HAND = 2, 1
 """Bits of contact: what the hand has, and what the object has."""
 
 
-class MujocoFlex:
+class MujocoFlex(SoftHand):
     """Soft pads of one hand on one object in MuJoCo.
 
     Args:
         hand: The hand.
         obj: The object.
-        pads: Pads of your own; those of the hand where omitted.
-        material: Of the pads, or the name of a preset.
-        load: How to close and pull.
         shape: What the object touches with; found from its mesh where omitted.
         device: Warp device, used for normals only.
+        options: ``pads``, ``material`` and ``load``, see :class:`~.soft_hand.PadOptions`.
     """
 
     name = "mujoco"
@@ -68,21 +64,14 @@ class MujocoFlex:
         hand: Hand,
         obj: ObjectMesh,
         *,
-        pads: Sequence[FingerPad] | None = None,
-        material: Material | str = "silicone",
-        load: Load | None = None,
         shape: ObjectShape | None = None,
         device: str | None = None,
+        **options: Unpack[PadOptions],
     ) -> None:
-        self.hand, self.object = hand, obj
-        self.material, self.load = find_material(material), load or Load()
-        self.pads = list(hand_pads(hand) if pads is None else pads)
-        if not self.pads:
-            raise HandError(hand.path, "there is no pad, so nothing soft touches")
+        super().__init__(hand, obj, **options)
         self.shape = shape or object_shape(obj)
         self.mesh = DeviceMesh(obj, device)
         self.skins = [np.unique(pad.mesh.faces) for pad in self.pads]
-        self.taxels = [biotac3d(pad.mesh) for pad in self.pads]
 
     @staticmethod
     def is_available() -> tuple[bool, str]:
@@ -94,12 +83,7 @@ class MujocoFlex:
 
     def run(self, grasps: Grasps, *, on_progress: Any = None) -> TactileResults:
         """Close every grasp on soft pads, pull it six ways, and read its sensors."""
-        toward = np.zeros((len(grasps), len(self.pads), 3))
-        place = rotation.matrix(grasps.wrist_position, grasps.wrist_quaternion)[:, None] @ self.hand.link_transforms(
-            grasps.joint_position
-        )
-        for number, pad in enumerate(self.pads):
-            toward[:, number] = (place[:, pad.link, :3, :3] @ pad.pose[:3, :3])[..., 2]
+        toward = self.pad_axes(grasps.pose)
         closures = find_closures(
             self.hand, self.pads, grasps.pose, grasps.squeeze, force=self.load.force, toward=toward
         )

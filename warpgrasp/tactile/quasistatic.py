@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import warp as wp
@@ -12,7 +12,6 @@ import warp as wp
 from .. import __version__, rotation
 from .. import device as devices
 from ..distance import DeviceMesh
-from ..errors import HandError
 from ..evaluation import torque_length
 from ..hand import Hand
 from ..mesh import ObjectMesh
@@ -24,11 +23,11 @@ from ..state import State, allocate
 from ..surface import surface_points
 from .closing import LEAST_FORCE, Closures, find_closures
 from .condense import condense
-from .material import Material, find_material
-from .options import Load, Solver
-from .pads import FingerPad, hand_pads
+from .options import Solver
+from .pads import FingerPad
 from .result import AXES, TactileResults, join, pad_strain, take, verdict
-from .sensors import biotac3d, net1d, read_net1d
+from .sensors import net1d, read_net1d
+from .soft_hand import PadOptions, SoftHand
 from .solver import LARGEST_STEP, Batch, PadModel, RigidContacts
 
 BATCH = 64
@@ -53,17 +52,15 @@ TOUCHING = 2.0e-4
 """Distance from which on a finger is said to touch [m]."""
 
 
-class Quasistatic:
+class Quasistatic(SoftHand):
     """Soft pads of one hand on one object; see :mod:`warpgrasp.tactile` for the protocol.
 
     Args:
         hand: The hand.
         obj: The object.
-        pads: Pads of your own; those of the hand where omitted.
-        material: Of the pads, or the name of a preset.
-        load: How to close and pull.
         solver: Iterations and weights.
         device: Warp device.
+        options: ``pads``, ``material`` and ``load``, see :class:`~.soft_hand.PadOptions`.
     """
 
     name = "quasistatic"
@@ -73,17 +70,12 @@ class Quasistatic:
         hand: Hand,
         obj: ObjectMesh,
         *,
-        pads: Sequence[FingerPad] | None = None,
-        material: Material | str = "silicone",
-        load: Load | None = None,
         solver: Solver | None = None,
         device: str | None = None,
+        **options: Unpack[PadOptions],
     ) -> None:
-        self.hand, self.object = hand, obj
-        self.material, self.load, self.solver = find_material(material), load or Load(), solver or Solver()
-        self.pads = list(hand_pads(hand) if pads is None else pads)
-        if not self.pads:
-            raise HandError(hand.path, "there is no pad, so nothing soft touches")
+        super().__init__(hand, obj, **options)
+        self.solver = solver or Solver()
         self.device = devices.choose(device)
         compliances = [condense(pad.mesh, self.material.poisson_ratio, degree=self.solver.degree) for pad in self.pads]
         modulus = self.material.youngs_modulus
@@ -91,7 +83,6 @@ class Quasistatic:
         self.mesh = DeviceMesh(obj, self.device)
         self.skin = hand_model(hand, surface_points(hand, SKIN_POINTS, even=False), self.device)
         self.bare = ~_under_pads(self.skin, self.pads)
-        self.taxels = [biotac3d(pad.mesh) for pad in self.pads]
         self.regions = [net1d(pad.mesh) for pad in self.pads]
         self.torque_length = torque_length(obj)
 
@@ -202,13 +193,9 @@ class Quasistatic:
     def _toward(self, state: State, grasp: Pose) -> np.ndarray:
         """Unit directions from each pad to the nearest point of the object, shape (N, pad, 3)."""
         distance, gradient = state.distance.numpy(), state.distance_gradient.numpy()
-        place = rotation.matrix(grasp.wrist_position, grasp.wrist_quaternion)[:, None] @ self.hand.link_transforms(
-            grasp.joint_position
-        )
-        out = np.zeros((len(grasp), len(self.pads), 3))
+        out = self.pad_axes(grasp)
         for number, pad in enumerate(self.pads):
             mine = np.flatnonzero(self.skin.points.link == pad.link)
-            out[:, number] = (place[:, pad.link, :3, :3] @ pad.pose[:3, :3])[..., 2]
             if len(mine):
                 nearest = mine[distance[:, mine].argmin(axis=1)]
                 slope = -gradient[np.arange(len(grasp)), nearest]
