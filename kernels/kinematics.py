@@ -71,21 +71,26 @@ def point_positions(
     point_local: wp.array[wp.vec3],
     # State:
     link_transform: wp.array2d[wp.transform],
+    # Options:
+    part_count: int,
     # Out:
     point_position_out: wp.array2d[wp.vec3],
 ):
     """Hand surface points in the object frame.
 
-    Launch: dim = (grasp, point).
+    Launch: dim = (grasp, part); a part is every ``part_count``-th point.
 
     Args:
         point_link: Link of each point, shape [point].
         point_local: Point in its link's frame [m], shape [point].
         link_transform: Links in the object frame, shape [grasp, link].
+        part_count: Threads that share a grasp.
         point_position_out: Points in the object frame [m], shape [grasp, point].
     """
-    grasp, point = wp.tid()
-    point_position_out[grasp, point] = wp.transform_point(link_transform[grasp, point_link[point]], point_local[point])
+    grasp, part = wp.tid()
+    for point in range(part, point_position_out.shape[1], part_count):
+        link = link_transform[grasp, point_link[point]]
+        point_position_out[grasp, point] = wp.transform_point(link, point_local[point])
 
 
 @wp.func

@@ -63,6 +63,23 @@ def test_points_match_reference(joints, chain, rng, device):
     np.testing.assert_allclose(poses.joints.numpy(), hand.joint_position(poses.x), rtol=1e-5, atol=1e-6)
 
 
+def test_points_have_equal_bits_for_any_number_of_threads(rng, device, monkeypatch):
+    """A CPU thread takes all points of a grasp, a GPU's takes one."""
+    hand = random_hand(rng, 20)
+    model = hand_model(hand, random_points(rng, hand), device)
+    links = Poses(rng, model).links
+    found = []
+    for shares in (lambda work, _: 1, lambda work, _: work, lambda work, _: 7):
+        monkeypatch.setattr(kinematics, "thread_count", shares)
+        position = wp.full((GRASPS, len(model.points.link)), wp.vec3(wp.inf), dtype=wp.vec3, device=device)
+        kinematics.find_point_positions(model, links, position)
+        found.append(position.numpy())
+    assert found[0].shape[1] > 16
+    assert np.isfinite(found[0]).all()
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+
+
 @each_size
 def test_pose_gradients_match_differences(joints, chain, rng, device):
     """The adjoint of a sum of c . p over all points, one row of c per point."""

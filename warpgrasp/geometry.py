@@ -17,7 +17,7 @@ from .errors import OptionError, ShapeError
 from .hand import Finger, Hand
 from .hand_solid import HandSolid
 from .kernels import geometry as kernels
-from .kernels import kinematics
+from .kinematics import place_points
 from .mesh import ObjectMesh
 from .pose import Pose
 from .self_collision import self_penetration
@@ -259,15 +259,8 @@ def _measure_batch(
     patch_points: int,
 ) -> Geometry:
     links = skin.place(pose)
-    per_point = (len(pose), skin.point_link.shape[0])
-    points = _empty(per_point, wp.vec3, skin.device)
-    wp.launch(
-        kinematics.point_positions,
-        dim=per_point,
-        inputs=[skin.point_link, skin.point_local, links],
-        outputs=[points],
-        device=skin.device,
-    )
+    points = _empty((len(pose), skin.point_link.shape[0]), wp.vec3, skin.device)
+    place_points(skin.point_link, skin.point_local, links, points)
     distance, gradient = signed_distances(mesh, points, reach)
     band, inside_counted = _contact_areas(distance, skin.area, thresholds)
     contact_distance, position, normal = _nearest_points(skin, distance, gradient, points)

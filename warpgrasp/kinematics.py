@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warp as wp
 
+from .device import thread_count
 from .kernels import kinematics as kernels
 from .model import HandModel
 
@@ -35,13 +36,22 @@ def find_link_transforms(
 
 
 def find_point_positions(model: HandModel, link_transform: wp.array, point_position_out: wp.array) -> None:
+    """Place the model's points, see :func:`place_points`."""
+    place_points(model.point_link, model.point_local, link_transform, point_position_out)
+
+
+def place_points(
+    point_link: wp.array, point_local: wp.array, link_transform: wp.array, point_position_out: wp.array
+) -> None:
     """Launch ``kernels.kinematics.point_positions``; see there for the arrays."""
+    grasps, points = point_position_out.shape
+    part_count = thread_count(points, point_position_out.device)
     wp.launch(
         kernels.point_positions,
-        dim=point_position_out.shape,
-        inputs=[model.point_link, model.point_local, link_transform],
+        dim=(grasps, part_count),
+        inputs=[point_link, point_local, link_transform, part_count],
         outputs=[point_position_out],
-        device=model.device,
+        device=point_position_out.device,
     )
 
 

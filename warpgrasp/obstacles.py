@@ -18,6 +18,7 @@ from .errors import OptionError, ShapeError
 from .kernels import combine, kinematics
 from .kernels import distance as distance_kernels
 from .kernels import obstacles as kernels
+from .kinematics import place_points
 from .mesh import ObjectMesh, load_object
 from .model import HandModel
 from .pose import Pose
@@ -295,13 +296,7 @@ class _Skin:
         """Place the points, and find their signed distances to a mesh; without ``slack`` all faces are searched."""
         if mesh is None:
             return
-        wp.launch(
-            kinematics.point_positions,
-            dim=self.position.shape,
-            inputs=[self.link, self.local, links],
-            outputs=[self.position],
-            device=mesh.device,
-        )
+        place_points(self.link, self.local, links, self.position)
         kept = {} if slack is None else {"slack": slack, "searched": self.searched}
         find_closest_faces(mesh, self.position, reach, self.face, self.outward, **kept)
         evaluate_signed_distance(

@@ -251,7 +251,7 @@ GLANCE = replace(
     keep=3,
     density=0.125,
     object_points=256,
-    reach=0.06,
+    reach=0.1,
     balance=replace(FORCES, steps=24),
 )
 """Look at many starts once: which of them face what the hand could hold already shows."""
@@ -271,7 +271,7 @@ EXPLORE = replace(
 GATHER = replace(BALANCED, iterations=60, density=0.5)
 """Close the hand; a finger that stays inside the object is dear in the end, so that the other start goes on."""
 
-WRAP = replace(BALANCED, iterations=80)
+WRAP = replace(BALANCED, iterations=120)
 """Bring as much of the hand as possible to the object without losing the balance."""
 
 SETTLE = replace(
@@ -394,7 +394,13 @@ RECIPES = {
         stages=(PAPER,),
     ),
     "attraction": Recipe(name="attraction"),
-    "default": Recipe(name="default", restarts=24, stages=(GLANCE, EXPLORE, GATHER, WRAP, SETTLE), squeeze="forces"),
+    "default": Recipe(
+        name="default",
+        joint_noise=0.3,
+        restarts=24,
+        stages=(GLANCE, EXPLORE, GATHER, WRAP, SETTLE),
+        squeeze="forces",
+    ),
 }
 """Recipes by name. ``paper`` is Fast-Grasp'D as printed, for reference; ``attraction`` draws every point to the
 surface, the baseline to beat; ``default`` holds best: it balances contact forces as well."""
