@@ -55,7 +55,7 @@ class IsaacGym(SoftHand):
         obj: The object.
         shape: What the object touches with; found from its mesh where omitted.
         gpu: Number of the GPU.
-        options: ``pads``, ``material`` and ``load``, see :class:`~.soft_hand.PadOptions`.
+        options: ``pads``, ``material`` and ``load``, see :class:`PadOptions`.
     """
 
     name = "isaacgym"

@@ -54,7 +54,7 @@ class MujocoFlex(SoftHand):
         obj: The object.
         shape: What the object touches with; found from its mesh where omitted.
         device: Warp device, used for normals only.
-        options: ``pads``, ``material`` and ``load``, see :class:`~.soft_hand.PadOptions`.
+        options: ``pads``, ``material`` and ``load``, see :class:`PadOptions`.
     """
 
     name = "mujoco"

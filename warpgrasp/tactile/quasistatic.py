@@ -60,7 +60,7 @@ class Quasistatic(SoftHand):
         obj: The object.
         solver: Iterations and weights.
         device: Warp device.
-        options: ``pads``, ``material`` and ``load``, see :class:`~.soft_hand.PadOptions`.
+        options: ``pads``, ``material`` and ``load``, see :class:`PadOptions`.
     """
 
     name = "quasistatic"
