@@ -268,15 +268,15 @@ EXPLORE = replace(
 )
 """From the best of them: go to the object and find out where forces could balance."""
 
-GATHER = replace(BALANCED, iterations=60, density=0.5)
+GATHER = replace(BALANCED, iterations=60, density=0.5, penetration_growth=30.0)
 """Close the hand; a finger that stays inside the object is dear in the end, so that the other start goes on."""
 
-WRAP = replace(BALANCED, iterations=120)
+WRAP = replace(BALANCED, iterations=120, penetration_growth=30.0)
 """Bring as much of the hand as possible to the object without losing the balance."""
 
 SETTLE = replace(
     FINISH,
-    iterations=50,
+    iterations=70,
     reach=0.02,
     attraction_weight=300.0,
     penetration_growth=10.0,
@@ -397,7 +397,7 @@ RECIPES = {
     "default": Recipe(
         name="default",
         joint_noise=0.3,
-        restarts=24,
+        restarts=32,
         stages=(GLANCE, EXPLORE, GATHER, WRAP, SETTLE),
         squeeze="forces",
     ),
