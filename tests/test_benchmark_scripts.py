@@ -184,7 +184,8 @@ def test_profile_adds_up(script, tmp_path, monkeypatch):
     kernels = text.split("## By kernel")[1].split("## Searches")[0]
     of_kernels = [float(line.split("|")[2]) for line in kernels.splitlines() if line.startswith("| `")]
     assert sum(of_kernels) == pytest.approx(100.0, abs=1.0) and "`closest_face_by_normal`" in kernels
-    assert [line.split("|")[2].strip() for line in text.split("of the descent")[1].splitlines()[6:9]] == ["8", "2", "2"]
+    hands = [line.split("|")[2].strip() for line in text.split("of the descent")[1].splitlines()[6:11]]
+    assert hands == ["64", "6", "4", "2", "2"], "32, 3, 2, 1 and 1 starts of two grasps"
 
 
 def test_bytes_of_a_launch_count_every_array_once(script):
