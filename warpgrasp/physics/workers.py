@@ -141,6 +141,8 @@ def _run(folder: Path, count: int, on_done: Callable[[int], None]) -> None:
             working = any(process.poll() is None for process in processes)
             on_done(sum(len(file.read_text().splitlines()) for file in folder.glob("*.jsonl")))
             for worker, process in enumerate(processes):
+                if process.poll() == -signal.SIGINT:
+                    raise KeyboardInterrupt  # Ctrl-C reaches all processes, and a worker may be the first to stop
                 if process.poll():
                     raise WarpgraspError(f"a physics process stopped: {_last_words(folder, worker, process)}")
             time.sleep(0.02)
