@@ -150,7 +150,7 @@ def main() -> None:
     )
     rows = done(settings, options.cells) if options.partial else bench.run(settings, options.cells, on_cell=tell)
     options.out.mkdir(parents=True, exist_ok=True)
-    places = {str(options.cells): "CELLS", str(options.objects): "FOLDER"}
+    places = {str(options.cells): "CELLS", str(options.objects): "FOLDER", str(options.out): "OUT"}
     command = shlex.join(["python", "benchmarks/ablation.py", *(places.get(word, word) for word in sys.argv[1:])])
     picture = options.out / f"{options.suite}_contact.png"
     draw_areas(rows, picture)
