@@ -28,6 +28,7 @@ from warpgrasp.baselines import BASELINES
 from warpgrasp.bench import Cell, Settings, core_seconds
 from warpgrasp.bench_report import LINES, environment, markdown, processor, share, show, show_share
 from warpgrasp.device import choose
+from warpgrasp.files import write_atomically
 from warpgrasp.options import RECIPES, WITHOUT
 from warpgrasp.validation import validate
 
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace, path: Path) -> Iterator[Row]:
                 bench.warm_up(cell, settings)
                 warm.add((cell.hand_name, cell.recipe))
             known[key] = {"key": key} | measure(cell, settings, options.judged)
-            bench.write_atomically(path, "".join(json.dumps(row) + "\n" for row in known.values()))
+            write_atomically(path, "".join(json.dumps(row) + "\n" for row in known.values()))
         row = known[key]
         found = f"{row['valid']} of {row['count']} valid, {row['held']} of {row['judged']} hold"
         spent = f"{row['seconds']:.2f} s, {row['core_seconds']:.2f} core-seconds"

@@ -17,17 +17,17 @@ from scipy.stats import rankdata
 
 from warpgrasp import load_hand, load_object
 from warpgrasp.bench_report import environment, markdown, show
-from warpgrasp.descend import least_of_each, run_stage, stage_points
+from warpgrasp.descend import least_of_each, run_stage, stage_skin
 from warpgrasp.device import choose
 from warpgrasp.distance import DeviceMesh
 from warpgrasp.hand import Hand
 from warpgrasp.initialize import back_off, starting_poses
-from warpgrasp.label import Limits, measure
+from warpgrasp.label import Limits, measure, pose_failures
 from warpgrasp.mesh import ObjectMesh
 from warpgrasp.model import hand_model
 from warpgrasp.options import RECIPES, Stage
 from warpgrasp.pose import Pose
-from warpgrasp.surface import grasping_links, object_points, surface_points
+from warpgrasp.surface import object_points
 
 POINTS = 512
 """Points on the hand that a stage's density multiplies, as in ``synthesize``."""
@@ -88,20 +88,14 @@ def measure_starts(hand: Hand, obj: ObjectMesh, count: int, seed: int, device: s
 
 def descend(hand: Hand, obj: ObjectMesh, mesh: DeviceMesh, pose: Pose, stage: Stage) -> tuple[Pose, np.ndarray]:
     """One stage from every pose, and the loss at its last iteration."""
-    skin = surface_points(hand, stage_points(stage, POINTS), links=grasping_links(hand), device=mesh.device)
-    model = hand_model(hand, skin, mesh.device)
+    model = hand_model(hand, stage_skin(hand, stage, POINTS, mesh.device), mesh.device)
     return run_stage(model, mesh, object_points(obj, stage.object_points), pose, stage)
 
 
 def is_valid(hand: Hand, obj: ObjectMesh, mesh: DeviceMesh, pose: Pose) -> np.ndarray:
     """Whether the pose itself is a valid grasp; nothing is said about its pregrasp."""
-    limits, found = Limits(), measure(hand, obj, pose, mesh)
-    return (
-        (found["penetration_depth_m"] <= limits.penetration_depth)
-        & (found["self_penetration_depth_m"] <= limits.self_penetration_depth)
-        & (found["links_in_contact_2mm"] >= limits.links_in_contact)
-        & (found["wrench_residual_mu02"] <= limits.wrench_residual)
-    )
+    failures = pose_failures(hand, measure(hand, obj, pose, mesh), Limits())
+    return ~np.any(list(failures.values()), axis=0)
 
 
 def area_under_curve(loss: np.ndarray, valid: np.ndarray) -> float:

@@ -17,7 +17,7 @@ import trimesh
 from matplotlib.figure import Figure
 
 import warpgrasp
-from warpgrasp.descend import smooth_mesh, stage_points
+from warpgrasp.descend import smooth_mesh, stage_skin
 from warpgrasp.distance import DeviceMesh
 from warpgrasp.hand import Hand
 from warpgrasp.initialize import back_off, starting_poses
@@ -94,7 +94,7 @@ def follow(hand: Hand, obj: ObjectMesh, recipe: Recipe, count: int) -> tuple[Wat
     mesh, done = smooth_mesh(obj, recipe, "cpu"), 0
     period = max(1, recipe.iterations // SAMPLES)
     for stage in recipe.stages:
-        skin = surface_points(hand, stage_points(stage, POINTS), links=grasping_links(hand), device="cpu")
+        skin = stage_skin(hand, stage, POINTS, "cpu")
         model = hand_model(hand, skin, "cpu")
         phong = {"phong_alpha": recipe.phong_alpha, "phong_mode": recipe.phong_mode}
         descent = Descent(model, mesh, object_points(obj, stage.object_points), pose, stage, **phong)

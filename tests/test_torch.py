@@ -17,7 +17,7 @@ from reference import central_difference
 
 import warpgrasp
 import warpgrasp.torch as wt
-from warpgrasp.descend import smooth_mesh, stage_points
+from warpgrasp.descend import smooth_mesh, stage_skin
 from warpgrasp.errors import DeviceError, OptionError, ShapeError
 from warpgrasp.hand import Hand
 from warpgrasp.hands import folder, names
@@ -219,7 +219,7 @@ def test_loss_is_the_one_that_is_descended(name, progress, rng, ball, device):
     loss = wt.grasp_loss(hand, ball, p_tensor, r_tensor, q_tensor, name, progress=progress, points=64)
     loss.sum().backward()
 
-    skin = surface_points(hand, stage_points(stage, 64), links=grasping_links(hand), device=device)
+    skin = stage_skin(hand, stage, 64, device)
     model = hand_model(independent(hand), skin, device)
     inner = object_points(ball, stage.object_points)
     start = Pose(position, quaternion, q)
@@ -484,7 +484,7 @@ def test_nothing_is_set_up_or_copied_to_the_host_after_the_first_call(rng, ball,
     def forbidden(*arguments, **options):
         raise AssertionError("called in the loop")
 
-    for name in ("surface_points", "hand_model", "DeviceMesh", "Descent"):
+    for name in ("stage_skin", "hand_model", "DeviceMesh", "Descent"):
         monkeypatch.setattr(wt, name, forbidden)
     monkeypatch.setattr(wp.array, "numpy", forbidden)
     monkeypatch.setattr(wp, "zeros", forbidden)

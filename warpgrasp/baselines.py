@@ -188,7 +188,7 @@ class Task:
         """Starting poses, clear of the object."""
         distance, noise = START.start_distance, START.joint_noise
         start = starting_poses(self.hand, self.obj, self.count, distance=distance, joint_noise=noise, rng=self.rng)
-        return back_off(self.model.hand, self.mesh, start)
+        return back_off(self.hand, self.mesh, start)
 
 
 def _task(

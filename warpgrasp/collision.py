@@ -9,6 +9,7 @@ import numpy as np
 import warp as wp
 
 from .clusters import PointClusters
+from .device import thread_count
 from .hand import Hand, Shape
 from .kernels import collision as kernels
 
@@ -215,8 +216,7 @@ def find_deepest_link(
     With ``step``, ``find_longest_steps`` must have run once since the last search that updated this ``depth``.
     """
     depth.group_links.zero_()
-    # On a CPU, starting a thread takes longer than seeing that a cluster is clear.
-    part_count = 1 if point_position.device.is_cpu else len(clusters)
+    part_count = thread_count(len(clusters), point_position.device)
     wp.launch(
         kernels.deepest_link,
         dim=(link_transform.shape[0], part_count),

@@ -18,7 +18,7 @@ from .model import HandModel, hand_model
 from .optimize import Descent
 from .options import Recipe, Stage
 from .pose import Pose, concatenate
-from .surface import grasping_links, object_points, surface_points
+from .surface import SurfacePoints, grasping_links, object_points, surface_points
 from .surroundings import NOTHING, Surroundings
 
 GPU_BATCH = 4096
@@ -60,23 +60,21 @@ def descend(
     progress = _Progress(_work(recipe, count), report)
     pose, loss = start, np.zeros(len(start))
     for stage in recipe.stages:
-        skin = surface_points(hand, stage_points(stage, points), links=grasping_links(hand), device=mesh.device)
-        model = hand_model(hand, skin, mesh.device)
+        model = hand_model(hand, stage_skin(hand, stage, points, mesh.device), mesh.device)
         inner = object_points(obj, stage.object_points)
         pose, ended = run_stage(
             model, mesh, inner, pose, stage, recipe=recipe, surroundings=surroundings, on_step=progress.add
         )
         loss = np.where(np.isfinite(loss), ended, np.nan)
-        if len(pose) > stage.keep * count:
-            kept = least_of_each(loss, count, stage.keep)
-            pose, loss = pose[kept], loss[kept]
-    kept = least_of_each(loss, count)
-    return pose[kept], loss[kept]
+        kept = least_of_each(loss, count, stage.keep)
+        pose, loss = pose[kept], loss[kept]
+    return pose[:count], loss[:count]
 
 
-def stage_points(stage: Stage, points: int) -> int:
-    """Points on the hand in a stage."""
-    return max(1, round(stage.density * points))
+def stage_skin(hand: Hand, stage: Stage, points: int, device: str) -> SurfacePoints:
+    """Points on palm and fingers that a stage looks at; ``points`` are those of density 1."""
+    count = max(1, round(stage.density * points))
+    return surface_points(hand, count, links=grasping_links(hand), device=device)
 
 
 def _work(recipe: Recipe, count: int) -> int:

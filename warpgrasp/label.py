@@ -139,16 +139,23 @@ def _residual(wrenches: np.ndarray, load: float) -> float:
     return worst
 
 
-def reasons(hand: Hand, metrics: dict[str, np.ndarray], limits: Limits) -> np.ndarray:
-    """Why each grasp is not valid, "" where it is, str of shape (N,)."""
+def pose_failures(hand: Hand, metrics: dict[str, np.ndarray], limits: Limits) -> dict[str, np.ndarray]:
+    """What may be wrong with the grasp pose itself, bool of shape (N,) by reason."""
     needed = min(limits.links_in_contact, max(len(hand.fingers), 2))
-    pregrasp = metrics["pregrasp_self_penetration_depth_m"] > limits.self_penetration_depth
-    failures = {
-        "not finite": ~np.isfinite(metrics["loss"]),
+    return {
         "penetration": metrics["penetration_depth_m"] > limits.penetration_depth,
         "self-penetration": metrics["self_penetration_depth_m"] > limits.self_penetration_depth,
         "too few links in contact": metrics["links_in_contact_2mm"] < needed,
         "not balanced": metrics["wrench_residual_mu02"] > limits.wrench_residual,
+    }
+
+
+def reasons(hand: Hand, metrics: dict[str, np.ndarray], limits: Limits) -> np.ndarray:
+    """Why each grasp is not valid, "" where it is, str of shape (N,)."""
+    pregrasp = metrics["pregrasp_self_penetration_depth_m"] > limits.self_penetration_depth
+    failures = {
+        "not finite": ~np.isfinite(metrics["loss"]),
+        **pose_failures(hand, metrics, limits),
         "pregrasp not clear": pregrasp | (metrics["pregrasp_clearance_m"] < limits.pregrasp_clearance),
         "way not clear": metrics["approach_penetration_m"] > limits.approach_penetration,
     }

@@ -22,8 +22,8 @@ CANDIDATES_PER_POINT = 16
 CULL_DEPTH = 2.0e-4
 """Depth inside another shape at which a candidate is dropped [m]; less is rounding."""
 
-REMEMBERED = 16
-"""Samples of hands' skins that are kept; one of 16384 points takes 1 MB."""
+REMEMBERED = 64
+"""Samples of hands' skins that are kept, about ten per hand; one of 16384 points takes 1 MB."""
 
 
 @dataclass(frozen=True, eq=False)

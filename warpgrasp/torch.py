@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 
 from . import device as devices
 from . import kinematics
-from .descend import CPU_BATCH, GPU_BATCH, smooth_mesh, stage_points
+from .descend import CPU_BATCH, GPU_BATCH, smooth_mesh, stage_skin
 from .distance import FAR_DISTANCE, DeviceMesh, evaluate_signed_distance, find_closest_faces
 from .errors import DeviceError, OptionError, ShapeError
 from .hand import Hand
@@ -36,7 +36,7 @@ from .optimize import Descent
 from .options import Recipe, Stage
 from .options import recipe as find_recipe
 from .pose import Pose
-from .surface import SurfacePoints, grasping_links, object_points, surface_points
+from .surface import SurfacePoints, object_points
 
 CACHE_SIZE = 8
 """Hands, objects and losses that are kept on devices, the least recently used being dropped first."""
@@ -284,7 +284,7 @@ class _Loss:
     """The loss of a hand, an object and a stage on one device. Made once, called for every batch."""
 
     def __init__(self, hand: Hand, obj: ObjectMesh, recipe: Recipe, stage: Stage, points: int, device: str) -> None:
-        skin = surface_points(hand, stage_points(stage, points), links=grasping_links(hand), device=device)
+        skin = stage_skin(hand, stage, points, device)
         self.model = hand_model(_independent(hand), skin, device)
         self.mesh = smooth_mesh(obj, recipe, device)
         self.object_point = object_points(obj, stage.object_points)
