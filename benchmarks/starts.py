@@ -13,10 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import rankdata
 
 from warpgrasp import load_hand, load_object
-from warpgrasp.bench_report import environment, markdown, show
+from warpgrasp.bench_report import area_under_curve, environment, markdown, show
 from warpgrasp.descend import least_of_each, run_stage, stage_skin
 from warpgrasp.device import choose
 from warpgrasp.distance import DeviceMesh
@@ -82,7 +81,7 @@ def measure_starts(hand: Hand, obj: ObjectMesh, count: int, seed: int, device: s
     lines = []
     for iterations, loss in losses.items():
         chosen = {f"best of {n}": show(share_of_best(loss, valid, n), 2) for n in CHOICES}
-        lines.append({"iterations": str(iterations), "AUC": show(area_under_curve(loss, valid), 2)} | chosen)
+        lines.append({"iterations": str(iterations), "AUC": show(area_under_curve(-loss, valid), 2)} | chosen)
     return lines
 
 
@@ -96,15 +95,6 @@ def is_valid(hand: Hand, obj: ObjectMesh, mesh: DeviceMesh, pose: Pose) -> np.nd
     """Whether the pose itself is a valid grasp; nothing is said about its pregrasp."""
     failures = pose_failures(hand, measure(hand, obj, pose, mesh), Limits())
     return ~np.any(list(failures.values()), axis=0)
-
-
-def area_under_curve(loss: np.ndarray, valid: np.ndarray) -> float:
-    """Chance that a start which ends valid has less loss than one which does not."""
-    good = int(valid.sum())
-    bad = len(valid) - good
-    if not good or not bad:
-        return np.nan
-    return float((rankdata(-loss)[valid].sum() - good * (good + 1) / 2) / (good * bad))
 
 
 def share_of_best(loss: np.ndarray, valid: np.ndarray, count: int) -> float:

@@ -1,6 +1,6 @@
-"""Calibration, cost and agreement of the soft-body check, and what it says beside the rigid physics test.
+"""Calibration, cost and agreement of the soft-body check. Seconds are processor time.
 
-Run ``python benchmarks/tactile.py FOLDER``; the folder holds the meshes of ``OBJECTS``. Seconds are processor time.
+Run ``python benchmarks/tactile.py``; ``benchmarks/recheck.py`` has what it says beside the rigid physics test.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 import warpgrasp
 from warpgrasp.physics.object_model import ObjectShape
-from warpgrasp.rechecking import recheck
 from warpgrasp.tactile.material import SILICONE
 from warpgrasp.tactile.mujoco_flex import MujocoFlex
 from warpgrasp.tactile.options import Load, Solver
@@ -28,24 +26,16 @@ from warpgrasp.tactile.quasistatic import Quasistatic
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from tactile_scenes import BALL, DOME, ball, domes, gripper, held, turned  # pyright: ignore
 
-OBJECTS = ("005_tomato_soup_can", "011_banana", "025_mug")
-"""File stems."""
-
 FIRM = dataclasses.replace(SILICONE, poisson_ratio=0.4)
 
 
 def main() -> None:
     """Measure and write one page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="folder with the meshes")
-    parser.add_argument("--hands", nargs="*", default=["allegro", "shadow"], help="none: leave the last table out")
-    parser.add_argument("--count", type=int, default=16, help="grasps per hand and object")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/tactile.md"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         pages = [cost(Path(folder)), friction(Path(folder)), agreement(Path(folder))]
-    if options.hands:
-        pages.append(list(usefulness(options)))
     options.out.write_text(
         f"# Soft fingertips: cost, calibration, agreement\n\n{platform.processor() or platform.machine()}, warpgrasp "
         f"{warpgrasp.__version__}. Written by `python benchmarks/tactile.py`. Times are processor time on one core, "
@@ -109,45 +99,6 @@ def agreement(folder: Path) -> list[str]:
             travel, sag = 1e3 * result.closure.mean(), 1e3 * result.object_displacement[0, 2:].mean()
             lines.append(f"| {modulus:g} | {name} | {travel:.3f} | {sag:.3f} | {seconds:.2f} |")
     return lines
-
-
-def usefulness(options: argparse.Namespace) -> Iterator[str]:
-    """Labels beside those of the rigid physics test."""
-    yield "## Beside the rigid test"
-    yield ""
-    yield "Counts of grasps, valid or not. AUC: chance that a grasp that holds in `fc6` has a higher q than one that "
-    yield "does not."
-    yield ""
-    yield "| hand | object | grasps | hold fc6 | hold soft | both | q > 0.5, balanced | under two fingers | s each |"
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-    rigid, scores = [], []
-    for name in options.hands:
-        for stem in OBJECTS:
-            path = next(
-                path for path in sorted(options.folder.glob(f"{stem}*")) if path.suffix in {".obj", ".ply", ".stl"}
-            )
-            grasps = warpgrasp.validate(warpgrasp.synthesize(name, path, count=options.count, seed=0), workers=2)
-            backend = Quasistatic(grasps.hand, grasps.object)
-            start = time.process_time()
-            results = backend.run(grasps)
-            seconds = (time.process_time() - start) / len(grasps)
-            found = recheck(grasps, results=results).metrics
-            held, soft = found["success_fc6"] > 0, found["success_tactile"] > 0
-            few = (found["tactile_fingers_touching"] < 2).sum()
-            q = (found["success_qscore_tactile"] > 0).sum()
-            rigid.append(held)
-            scores.append(found["qscore_tactile"])
-            counts = (len(held), held.sum(), soft.sum(), (held & soft).sum(), q, few)
-            yield f"| {name} | {stem} | {' | '.join(map(str, counts))} | {seconds:.2f} |"
-            print(f"{name} {stem}", flush=True)
-    held, q = np.concatenate(rigid), np.concatenate(scores)
-    pairs = q[held][:, None] - q[~held][None]
-    yield ""
-    if pairs.size:
-        area = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
-        yield f"AUC of q for `fc6`: {area:.2f}, of {held.sum()} that hold and {(~held).sum()} that do not."
-    else:
-        yield "Every grasp has the same label in `fc6`, so there is no AUC."
 
 
 if __name__ == "__main__":

@@ -152,6 +152,43 @@ def test_speed_runs_and_goes_on(script, tmp_path, capsys):
     assert raw.read_text().splitlines()[0] == first
 
 
+def test_recheck_tables_by_hand(script):
+    recheck = script("recheck")
+    before = {
+        "held": [1, 1, 1, 0],
+        "soft": [1, 1, 0, 0],
+        "scored": [1, 0, 1, 0],
+        "q": [0.9, 0.4, 0.8, 0.6],
+        "tangential": [0.1, 0.2, 0.3, 0.4],
+        "residual": [0.0, 0.0, 0.0, 1.0],
+        "fingers": [3, 3, 2, 1],
+        "failure": ["", "", "closing: strain too large", "too few fingers"],
+    }
+    after = before | {"q": [0.95, 0.4, 0.8, 0.6], "held": [0, 1, 1, 0]}
+    rows = [{"hand": "shadow", "recipe": "default", "object": "a", "seconds": 0.5, "before": before, "after": after}]
+    (line,) = recheck.labels(rows)
+    assert line["hold fc6 [%]"].startswith("75") and line["hold fc6, of those that pass soft [%]"].startswith("100")
+    (line,) = recheck.caught(rows)
+    assert (line["fail fc6"], line["one finger or none"]) == ("1", "1")
+    assert line["of them fail soft [%]"].startswith("100") and line["of them fail either [%]"].startswith("100")
+    assert line["AUC of q of the soft contacts"] == "0.67", "0.9 and 0.8 are above 0.6, 0.4 is not"
+    assert line["AUC of wrench residual of the rigid contacts"] == "1.00"
+    first, second = recheck.failures(rows)
+    assert first["what fails first"] == "strain too large" and first["of them hold fc6 [%]"].startswith("100")
+    assert second["what fails first"] == "too few fingers" and second["of them hold fc6 [%]"].startswith("0")
+    (line,) = recheck.effects(rows)
+    assert (line["moved"], line["rise of those moved"]) == ("1", "0.050")
+    assert line["their fc6 before [%]"].startswith("100") and line["after [%]"].startswith("0")
+
+
+@pytest.mark.slow
+def test_recheck_runs(script, tmp_path):
+    words = ["--suite", "primitives", "--names", "cube 5 cm", "--hands", "barrett", "--recipes", "default"]
+    script("recheck", str(tmp_path), *words, "--count", "2", "--device", "cpu", "--out", str(tmp_path))
+    text = (tmp_path / "recheck.md").read_text()
+    assert text.count("| barrett | default | 2 |") == 2 and (tmp_path / "recheck.png").read_bytes().startswith(PNG)
+
+
 @pytest.mark.slow
 def test_robustness_runs(script, tmp_path):
     page = tmp_path / "robustness.md"

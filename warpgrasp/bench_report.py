@@ -56,6 +56,17 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
     return mean, 1.96 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
+def area_under_curve(score: np.ndarray, good: np.ndarray) -> float:
+    """Chance that something good has a higher score than something that is not; NaN where there is only one kind."""
+    from scipy.stats import rankdata
+
+    count = int(good.sum())
+    others = len(good) - count
+    if not count or not others:
+        return math.nan
+    return float((rankdata(score)[good].sum() - count * (count + 1) / 2) / (count * others))
+
+
 def column(rows: Iterable[Row], key: str) -> np.ndarray:
     """A metric of the grasps of all rows, NaN for null; empty where no row has it."""
     values = [value for row in rows for value in row["grasps"].get(key, [])]
@@ -332,17 +343,19 @@ def plot(rows: list[Row], settings: Settings, out: Path) -> list[Path]:
     names = verdicts(rows, settings.protocols)
     if not found:
         return []
-    written = [_figure(out / "penetration.png", (6.4, 4.0), lambda axes: _draw_penetration(axes, found))]
+    written = [save_figure(out / "penetration.png", (6.4, 4.0), lambda axes: _draw_penetration(axes, found))]
     if names:
         hands, objects = len({hand for hand, _ in found}), len({row["object"] for row in rows})
         size = (max(6.4, 1.2 + 0.12 * len(rows) / hands, 0.4 * objects), 1.5 + 1.7 * hands)
         draw_success = lambda panels: _draw_success(panels, found, names[0])  # noqa: E731 - one argument of two calls
-        written.append(_figure(out / "success.png", size, draw_success, panels=hands))
-        written.append(_figure(out / "time.png", (6.4, 4.0), lambda axes: _draw_time(axes, found, settings, names[0])))
+        written.append(save_figure(out / "success.png", size, draw_success, panels=hands))
+        written.append(
+            save_figure(out / "time.png", (6.4, 4.0), lambda axes: _draw_time(axes, found, settings, names[0]))
+        )
     return written
 
 
-def _figure(path: Path, size: tuple[float, float], draw: Callable[[Any], None], *, panels: int = 0) -> Path:
+def save_figure(path: Path, size: tuple[float, float], draw: Callable[[Any], None], *, panels: int = 0) -> Path:
     """Draw without a display, and without touching the user's own figures; on one axes or a column of panels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
