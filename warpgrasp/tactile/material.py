@@ -67,12 +67,12 @@ RUBBER = Material(
 
 BIOTAC = Material(
     name="biotac",
-    youngs_modulus=1.55e5,
-    poisson_ratio=0.42,
+    youngs_modulus=1.476e6,
+    poisson_ratio=0.3185,
     density=1000.0,
-    friction=0.7,
-    source="a BioTac's skin and fluid as one solid; order of magnitude of what Narang et al. 2021 fit to indentations, "
-    "quoted from memory, not verified and not calibrated here",
+    friction=0.783,
+    source="a BioTac's skin as Narang et al. 2021 calibrated it, from their published simulation (NVlabs/biotac_sim: "
+    "biotac.urdf, sim_biotac.py); the fluid under it is not modelled, so a layer on a rigid core is stiffer",
 )
 
 MATERIALS = {material.name: material for material in (SILICONE, RUBBER, BIOTAC)}
