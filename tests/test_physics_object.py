@@ -114,6 +114,18 @@ def test_a_damaged_cache_is_made_again(cache):
     assert len(object_model.object_shape(bracket()).pieces) == len(first.pieces)
 
 
+def test_a_mesh_in_several_sizes_is_cut_once(cache, monkeypatch):
+    pytest.importorskip("coacd")
+    small = object_model.object_shape(bracket())
+    monkeypatch.setattr(object_model, "_cut_closed", lambda *_: pytest.fail("it is cut again"))
+    large = object_model.object_shape(warpgrasp.load_object(bracket(), scale=1.7))
+    for a, b in zip(small.pieces, large.pieces, strict=True):
+        np.testing.assert_allclose(1.7 * a, b, rtol=1e-12)
+    moved = dataclasses.replace(bracket(), vertices=bracket().vertices + np.array([1e-5, 0.0, 0.0]))
+    with pytest.raises(pytest.fail.Exception, match="cut again"):
+        object_model.object_shape(moved)
+
+
 def test_what_cannot_be_cut_is_its_hull_and_says_so(monkeypatch):
     pytest.importorskip("coacd")
     monkeypatch.setattr(object_model, "CUT_SECONDS", 1e-3)

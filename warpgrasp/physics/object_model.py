@@ -43,8 +43,11 @@ LEAST_COVER = 0.95
 CUT_SECONDS = 600.0
 """Time that CoACD may take."""
 
-LEAST_VOLUME = 1.0e-12
-"""Of a piece [m³]; CoACD leaves slivers that no engine can use."""
+LEAST_VOLUME = 1.0e-9
+"""Of a piece, as a share of the cube of the object's largest extent; CoACD leaves slivers that no engine can use."""
+
+SAME_SHAPE = 1.0e-6
+"""Difference between two vertices, as a share of the largest extent, up to which two meshes are one in two sizes."""
 
 Kind = Literal["box", "sphere", "cylinder", "pieces"]
 
@@ -149,21 +152,32 @@ def _largest(normal: np.ndarray, area: np.ndarray) -> np.ndarray:
 def convex_pieces(obj: ObjectMesh, *, threshold: float = THRESHOLD) -> tuple[np.ndarray, ...]:
     """Corners of CoACD's convex pieces [m], each of shape (corner, 3), from the cache where they are known.
 
+    The cache keeps them as shares of the largest extent, so that a mesh in several sizes is cut once.
+
     Raises:
         CutError: CoACD is not installed, takes too long, stops, or leaves nothing.
     """
     if importlib.util.find_spec("coacd") is None:
         raise CutError("coacd is not installed; pip install coacd")
-    key = f"{obj.content_hash} {threshold} {MERGE} {importlib.metadata.version('coacd')}"
+    size = obj.extents.max()
+    key = f"{_shape_hash(obj)} {threshold} {MERGE} {importlib.metadata.version('coacd')}"
     file = cache_folder() / "pieces" / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
     pieces = _read(file)
     if pieces is None:
         # Here only: it takes Warp, which the processes that simulate need not load.
         from .merge import merge_pieces
 
-        pieces = merge_pieces(obj, _cut_closed(obj, threshold), MERGE * obj.extents.max())
+        pieces = tuple(piece / size for piece in merge_pieces(obj, _cut_closed(obj, threshold), MERGE * size))
         _write(file, pieces)
-    return pieces
+    return tuple(piece * size for piece in pieces)
+
+
+def _shape_hash(obj: ObjectMesh) -> str:
+    """SHA-256 of the mesh in units of its largest extent, the same for every size of it."""
+    steps = np.round(obj.vertices / (SAME_SHAPE * obj.extents.max()))
+    digest = hashlib.sha256(np.ascontiguousarray(steps, "<i8").tobytes())
+    digest.update(np.ascontiguousarray(obj.faces, "<i4").tobytes())
+    return digest.hexdigest()
 
 
 def cache_folder() -> Path:
@@ -199,7 +213,8 @@ def _cut(obj: ObjectMesh, threshold: float, preprocess: str) -> tuple[np.ndarray
             last = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
             raise CutError(f"CoACD cannot cut it ({' '.join(last) or f'exit code {error.returncode}'})") from error
         pieces = _read(found) or ()
-    pieces = tuple(piece for piece in pieces if _volume(piece) > LEAST_VOLUME)
+    least = LEAST_VOLUME * obj.extents.max() ** 3
+    pieces = tuple(piece for piece in pieces if _volume(piece) > least)
     if not pieces:
         raise CutError("CoACD leaves no piece that has a volume")
     cover = sum(map(_volume, pieces)) / obj.volume
