@@ -90,7 +90,7 @@ def recheck(
 
 def key(backend: str) -> str:
     """Start of a backend's keys."""
-    return "tactile" if backend == "quasistatic" else f"tactile_{backend}"
+    return "tactile" if backend == "quasistatic" else f"tactile_{backend.replace('-', '_')}"
 
 
 def score_contacts(grasps: Grasps, results: TactileResults) -> QScore:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OptionError, WarpgraspError
-from .engine import mujoco
+from .engine import mujoco, mujoco_warp
 from .protocols import DIRECTIONS, Protocol
 from .trial import AWAY, DIVERGED, HandPose, Outcome, Trial
 from .workers import Job, ProgressCallback
@@ -28,14 +27,14 @@ STATE = ("qpos", "qvel", "qacc_warmstart")
 
 def engine(device: str) -> str:
     """What simulates on that device, in words."""
-    return f"mujoco-warp {_mujoco_warp().__version__} on {device}"
+    return f"mujoco-warp {mujoco_warp().__version__} on {device}"
 
 
 def check(protocol: Protocol) -> None:
     """Raise if this protocol cannot run on a device, or mujoco-warp is not installed; see :func:`judge_batch`."""
     if protocol.criterion != "pose" or protocol.lift_height:
         raise OptionError(f"{protocol.name} does not run on a device, only pulls judged by the object's pose do")
-    _mujoco_warp()
+    mujoco_warp()
 
 
 def judge_batch(job: Job, *, device: str, on_progress: ProgressCallback | None = None) -> list[Outcome]:
@@ -67,15 +66,6 @@ def judge_batch(job: Job, *, device: str, on_progress: ProgressCallback | None =
     return outcomes
 
 
-def _mujoco_warp() -> Any:
-    try:
-        return importlib.import_module("mujoco_warp")
-    except ModuleNotFoundError as error:
-        if error.name != "mujoco_warp":
-            raise
-        raise WarpgraspError("simulating on a device needs mujoco-warp: pip install 'warpgrasp[gpu-sim]'") from None
-
-
 class _Worlds:
     """One world per grasp, that close, are settled once, and are pulled six times from there."""
 
@@ -88,8 +78,8 @@ class _Worlds:
         # It never begins a diverged world anew, and does not know the flag that says so.
         model.opt.disableflags &= ~int(mujoco().mjtDisableBit.mjDSBL_AUTORESET)
         with wp.ScopedDevice(self.device):
-            self.model = _mujoco_warp().put_model(model)
-            self.data = _mujoco_warp().make_data(model, nworld=count, nconmax=CONTACTS, njmax=ROWS)
+            self.model = mujoco_warp().put_model(model)
+            self.data = mujoco_warp().make_data(model, nworld=count, nconmax=CONTACTS, njmax=ROWS)
         self.graph: Any = None
 
     def run(self, phases: Sequence[tuple[HandPose, HandPose, HandPose]], outcomes: list[Outcome]) -> list[Outcome]:
@@ -179,15 +169,15 @@ class _Worlds:
             if self.device.is_cuda and self.graph is None:
                 # Compile before the capture, which allows no module to load, and take the step back.
                 before = {name: getattr(self.data, name).numpy() for name in STATE}
-                _mujoco_warp().step(self.model, self.data)
+                mujoco_warp().step(self.model, self.data)
                 for name, values in before.items():
                     getattr(self.data, name).assign(values)
                 with wp.ScopedCapture() as capture:
-                    _mujoco_warp().step(self.model, self.data)
+                    mujoco_warp().step(self.model, self.data)
                 self.graph = capture.graph
             for _ in range(count):
                 if self.graph is None:
-                    _mujoco_warp().step(self.model, self.data)
+                    mujoco_warp().step(self.model, self.data)
                 else:
                     wp.capture_launch(self.graph)
         if int(self.data.nacon.numpy()[0]) > self.data.naconmax or self.data.nefc.numpy().max() > self.data.njmax:

@@ -1,4 +1,4 @@
-"""MuJoCo, imported on first use."""
+"""MuJoCo and mujoco-warp, imported on first use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 from functools import cache
 from typing import Any
 
+from ..errors import WarpgraspError
 from .protocols import Protocol
 
 
@@ -13,6 +14,20 @@ from .protocols import Protocol
 def mujoco() -> Any:
     """The module; its compiled half carries no types, and a user who only synthesizes need not wait for it."""
     return importlib.import_module("mujoco")
+
+
+def mujoco_warp() -> Any:
+    """The module.
+
+    Raises:
+        WarpgraspError: It is not installed.
+    """
+    try:
+        return importlib.import_module("mujoco_warp")
+    except ModuleNotFoundError as error:
+        if error.name != "mujoco_warp":
+            raise
+        raise WarpgraspError("simulating on a device needs mujoco-warp: pip install 'warpgrasp[gpu-sim]'") from None
 
 
 def set_options(option: Any, protocol: Protocol) -> None:

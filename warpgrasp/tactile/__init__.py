@@ -29,6 +29,7 @@ ProgressCallback = Callable[[int, int], object]
 BACKENDS = {
     "quasistatic": ("quasistatic", "Quasistatic"),
     "mujoco": ("mujoco_flex", "MujocoFlex"),
+    "mujoco-warp": ("mujoco_warp_flex", "MujocoWarpFlex"),
     "isaacgym": ("isaac", "IsaacGym"),
 }
 """Module and class of each backend; imported on first use."""
