@@ -187,26 +187,17 @@ def contacts(grasps: Grasps, shard: str, device: str) -> pa.Table:
     """Where the links of each grasp touch, at the grasp itself; a grasp that is not finite has no contact."""
     import numpy as np
 
-    from ..geometry import measure_geometry
-    from ..label import HAND_POINTS, OBJECT_POINTS
     from .schema import contact_table
+    from .touching import nearest_points
 
     hand, pose = grasps.hand, grasps.pose
     values = np.hstack([pose.wrist_position, pose.wrist_quaternion, pose.joint_position])
     finite = np.flatnonzero(np.isfinite(values.sum(axis=1)))
-    measured = measure_geometry(
-        hand,
-        grasps.object,
-        pose[finite],
-        thresholds=(),
-        hand_points=HAND_POINTS,
-        object_points=OBJECT_POINTS,
-        device=device,
-    )
     distance = np.full((len(grasps), len(hand.links)), np.inf)
     position, normal = np.zeros((2, *distance.shape, 3))
-    distance[finite] = measured.contact_distance
-    position[finite], normal[finite] = measured.contact_position, measured.contact_normal
+    distance[finite], position[finite], normal[finite] = nearest_points(
+        hand, grasps.object, pose[finite], reach=CONTACT_REACH, device=device
+    )
     return contact_table(hand.link_names, distance, position, normal, reach=CONTACT_REACH, shard=shard)
 
 
