@@ -396,6 +396,7 @@ RECIPES = {
     "attraction": Recipe(name="attraction"),
     "default": Recipe(
         name="default",
+        start_distance=0.035,  # a gripper's fingers are hardly longer: from 6 cm it never gets around an object
         joint_noise=0.3,
         restarts=32,
         stages=(GLANCE, EXPLORE, GATHER, WRAP, SETTLE),
