@@ -55,6 +55,9 @@ POSE_COLUMNS = dict(zip(POSE_FIELDS, ("wrist_position", "wrist_quaternion_wxyz",
 IDENTITY = ("shard", "index", "hand", "object", "object_hash", "scale", "seed")
 """Columns that say which grasp it is; the metadata says so once for a shard."""
 
+STATISTICS = ("shard", "object", "object_hash", "scale")
+"""Columns whose least and greatest value stand in the footer, so that readers can skip row groups."""
+
 METRIC = "metric_"
 """Prefix of a metric's column."""
 
@@ -126,12 +129,7 @@ def write_table(
         "scale": _constant(float(scale), count),
         "seed": _constant(seed, count),
     }
-    for phase, prefix in PHASES.items():
-        pose = grasps.pose if phase == "grasp" else getattr(grasps, phase, None)
-        if pose is not None:
-            columns |= {prefix + name: _vectors(getattr(pose, field)) for field, name in POSE_COLUMNS.items()}
-    repeats = [name for name, other in SAME_AS.items() if name in columns and _same(columns[name], columns[other])]
-    columns = {name: column for name, column in columns.items() if name not in repeats}
+    columns |= _pose_columns(grasps)
     columns |= {"valid": pa.array(grasps.valid), "reason": _column(grasps.reason)}
     columns |= {METRIC + key: _column(value) for key, value in grasps.metrics.items() if SIDE not in key.split("_")}
     if grasps.arm is not None:
@@ -226,17 +224,20 @@ def write_parquet(table: pa.Table, sink: Any) -> None:
 
     Equal tables give equal bytes.
     """
-    floats = [_leaf(field) for field in table.schema if _is_float(field.type)]
+    pq.write_table(table, sink, **parquet_settings(table))
+
+
+def parquet_settings(table: pa.Table) -> dict[str, Any]:
+    """How ``pyarrow.parquet.write_table`` is to write a table."""
     others = [_leaf(field) for field in table.schema if not _is_float(field.type) and field.name != "index"]
-    settings: dict[str, Any] = {
+    return {
         "compression": "zstd",
         "row_group_size": ROW_GROUP,
         "use_dictionary": others,
-        "use_byte_stream_split": floats,
-        "write_statistics": [name for name in others if "." not in name],
+        "use_byte_stream_split": [_leaf(field) for field in table.schema if _is_float(field.type)],
+        "write_statistics": [name for name in STATISTICS if name in table.column_names],
         "write_page_checksum": True,
     }
-    pq.write_table(table, sink, **settings)
 
 
 def read_table(path: str | Path) -> pa.Table:
@@ -355,7 +356,7 @@ def _shards(
             meshes = {"": meshes[""], known: read_object(objects / f"{_hex(known, path)}.parquet")}
         info = metadata["info"][made["info"]]
         yield _grasps(
-            {name: array[begin:end] for name, array in arrays.items()},
+            {name: _as_given(array[begin:end]) for name, array in arrays.items()},
             joint_names=joint_names,
             hand=metadata["hand"],
             object_name=str(made["object"]),
@@ -378,11 +379,10 @@ def _grasps(
     info: dict[str, Any],
 ) -> Grasps:
     def pose(prefix: str) -> Pose:
-        return Pose(*(arrays[_kept(prefix + name, arrays)].astype(float) for name in POSE_COLUMNS.values()))
+        return Pose(*(arrays[_kept(prefix + name, arrays)] for name in POSE_COLUMNS.values()))
 
     grasp = pose("")
-    found = {name.removeprefix(METRIC): value for name, value in arrays.items() if name.startswith(METRIC)}
-    metrics = {key: value.astype(float) if value.dtype.kind == "f" else value for key, value in found.items()}
+    metrics = {name.removeprefix(METRIC): value for name, value in arrays.items() if name.startswith(METRIC)}
     return Grasps(
         joint_names=joint_names,
         **{name: getattr(grasp, name) for name in POSE_FIELDS},
@@ -419,7 +419,7 @@ def _table_pose(kept: dict[str, Any]) -> RestingPose:
 def _arm_plan(kept: dict[str, Any], arrays: Mapping[str, np.ndarray], metrics: dict[str, np.ndarray]) -> ArmPlan:
     from ..arm_plan import ArmPlan
 
-    joints = arrays["arm_joint_position"].astype(float)
+    joints = arrays["arm_joint_position"]
     own: dict[str, Any] = {
         name: np.array(value) if isinstance(value, list) else str(value) for name, value in kept.items()
     }
@@ -498,7 +498,24 @@ def _with_columns(table: pa.Table, needed: set[str]) -> pa.Table:
     return table.select(rest[:first] + poses + rest[first:])
 
 
+def _pose_columns(grasps: Grasps) -> dict[str, pa.Array]:
+    """The poses of all phases, without columns that would repeat others."""
+    made: dict[int, pa.Array] = {}  # phases share arrays, which are converted once
+    columns: dict[str, pa.Array] = {}
+    for phase, prefix in PHASES.items():
+        pose = grasps.pose if phase == "grasp" else getattr(grasps, phase, None)
+        for field, name in POSE_COLUMNS.items() if pose is not None else ():
+            values = getattr(pose, field)
+            if id(values) not in made:
+                made[id(values)] = _vectors(values)
+            columns[prefix + name] = made[id(values)]
+    repeats = [name for name, other in SAME_AS.items() if name in columns and _same(columns[name], columns[other])]
+    return {name: column for name, column in columns.items() if name not in repeats}
+
+
 def _same(column: pa.Array, other: pa.Array) -> bool:
+    if column is other:
+        return True
     return np.array_equal(*(each.flatten().to_numpy().view(np.uint32) for each in (column, other)))
 
 
@@ -551,6 +568,11 @@ def _array(column: pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_string(column.type):
         return np.array(whole.to_pylist(), dtype=str)
     return whole.to_numpy(zero_copy_only=False)
+
+
+def _as_given(values: np.ndarray) -> np.ndarray:
+    """Numbers as ``Grasps`` has them: float64, which phases share as they do where grasps are made."""
+    return values.astype(float) if values.dtype.kind == "f" else values
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
