@@ -7,6 +7,9 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 TEMPORARY = ".tmp"
 """Suffix of files that are being written; what a killed process leaves of them may be deleted."""
@@ -39,6 +42,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file as :func:`atomic_file` does; text is UTF-8."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Write a compressed ``.npz`` file as :func:`atomic_file` does."""
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _flush(path: Path, mode: int) -> None:

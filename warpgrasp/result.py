@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import FileFormatError, ShapeError
-from .files import atomic_file
+from .files import save_arrays
 from .hand import Hand
 from .mesh import ObjectMesh
 from .pose import Pose
@@ -187,8 +187,7 @@ class Grasps:
             raise FileFormatError(path, "grasps are saved as .npz; give a name that ends in .npz")
         if not path.parent.is_dir():
             raise FileFormatError(path, f"the folder {path.parent} does not exist")
-        with atomic_file(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **self._arrays())
+        save_arrays(path, self._arrays())
 
     def _arrays(self) -> dict[str, Any]:
         arrays: dict[str, Any] = {"format": FORMAT, "joint_names": np.array(self.joint_names, dtype=str)}

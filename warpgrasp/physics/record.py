@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import rotation
 from ..errors import FileFormatError, OptionError
+from ..files import save_arrays
 from ..result import Grasps
 from ..validation import prepare
 from .object_model import ObjectShape, object_shape
@@ -60,7 +61,7 @@ class Recording:
         arrays: dict[str, Any] = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
         arrays["joint_names"] = np.array(self.grasps.joint_names)
         arrays |= {name: getattr(self.grasps, name) for name in ("object_vertices", "object_faces")}
-        np.savez_compressed(path, **arrays)
+        save_arrays(Path(path), arrays)
 
 
 def record(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FileFormatError
+from ..files import save_arrays
 
 FORMAT = "warpgrasp tactile results, version 1"
 
@@ -141,19 +142,21 @@ class TactileResults:
         return per_pad > np.maximum(0.01 * self.grip_force[:, None], 1.0e-6)
 
     def save(self, path: str | Path) -> None:
-        """Write every field to a ``.npz`` file that NumPy reads without pickle.
+        """Write every field to a ``.npz`` file that NumPy reads without pickle; it appears whole or not at all.
 
         Raises:
-            FileFormatError: The name does not end in ``.npz``.
+            FileFormatError: The name does not end in ``.npz``, or the folder does not exist.
         """
         path = Path(path)
         if path.suffix != ".npz":
             raise FileFormatError(path, "tactile results are saved as .npz; give a name that ends in .npz")
+        if not path.parent.is_dir():
+            raise FileFormatError(path, f"the folder {path.parent} does not exist")
         arrays: dict[str, Any] = {"format": FORMAT}
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             arrays[item.name] = json.dumps(value) if item.name == "info" else np.asarray(value)
-        np.savez_compressed(path, **arrays)
+        save_arrays(path, arrays)
 
 
 def load_tactile(path: str | Path) -> TactileResults:
