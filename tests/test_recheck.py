@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -154,8 +155,10 @@ def test_the_command_checks_draws_and_keeps(grip, tmp_path, capsys):
 
 def test_the_command_refuses_bad_input_in_one_line(grip, tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("WARPGRASP_ISAACGYM_PYTHON", raising=False)
+    monkeypatch.setitem(sys.modules, "mujoco_warp", None)
     for arguments, message in (
         (["--backend", "isaacgym"], "set WARPGRASP_ISAACGYM_PYTHON"),
+        (["--backend", "mujoco-warp"], "needs mujoco-warp: pip install 'warpgrasp[gpu-sim]'"),
         (["--material", "silicon"], "Did you mean 'silicone'?"),
         (["--youngs-modulus", "-3"], "expected a positive number, got '-3'"),
         (["--index", "1"], "it needs --preview FILE"),

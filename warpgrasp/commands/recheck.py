@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Grasps and options."""
     add_grasps(parser)
     add = parser.add_argument
-    add("--backend", default="quasistatic", metavar="NAME", help="quasistatic (default), mujoco, mujoco-warp or isaacgym")
+    backends = "quasistatic (default), mujoco, mujoco-warp or isaacgym"
+    add("--backend", default="quasistatic", metavar="NAME", help=backends)
     add("--material", default="silicone", metavar="NAME", help="of the pads: silicone (default), rubber or biotac")
     add("--youngs-modulus", type=positive_number, metavar="PA", help="of the pads instead of the material's [Pa]")
     add("--mass", type=positive_number, metavar="KG", help="of the object (default: 0.1 kg)")
