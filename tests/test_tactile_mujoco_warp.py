@@ -139,9 +139,10 @@ def test_one_scene_serves_hands_that_come_from_anywhere(tmp_path, rng):
 
 @pytest.mark.slow
 def test_worlds_go_as_mujoco_goes(tmp_path, monkeypatch):
-    """Three grasps at once on Warp's CPU device, half closed and pulled for a moment, and each alone in MuJoCo.
+    """Three grasps at once on Warp's CPU device, closed and pulled for a moment, and each alone in MuJoCo.
 
-    mujoco-warp makes one contact of those within a millimetre, and solves in single precision.
+    mujoco-warp makes one contact of those within a millimetre, so that a patch sinks deeper into soft contacts: the
+    bounds are a seventh of the travel and a fifth of the sag, and 2 % of the force.
     """
     pytest.importorskip("mujoco_warp", reason="mujoco-warp is not installed")
     for module in (mujoco_flex, mujoco_warp_flex):
@@ -153,4 +154,24 @@ def test_worlds_go_as_mujoco_goes(tmp_path, monkeypatch):
     grasps = turned(held(hand, obj, count=3), quaternion)
     one = ByGradients(hand, obj, **options(hand, (4, 4, 1))).run(grasps)
     other = MujocoWarpFlex(hand, obj, **options(hand, (4, 4, 1))).run(grasps)
-    np.testing.assert_array_equal(one.passed, other.passed)
+    assert one.passed.all() and other.passed.all(), other.reason
+    np.testing.assert_allclose(other.closure, one.closure, rtol=0.15)
+    np.testing.assert_allclose(other.object_displacement, one.object_displacement, rtol=0.2)
+    np.testing.assert_allclose(other.finger_wrench[..., :3], one.finger_wrench[..., :3], atol=0.08)
+    np.testing.assert_allclose(other.pad_displacement, one.pad_displacement, atol=2.5e-4)
+    np.testing.assert_allclose(other.object_position, one.object_position, atol=5e-5)
+    np.testing.assert_allclose(other.object_quaternion, one.object_quaternion, atol=1e-3)
+    # Its own books: the weight is carried, and the grip is in balance.
+    np.testing.assert_allclose(other.carried, 1.0, atol=0.05)
+    np.testing.assert_allclose(other.taxel_force.sum(axis=2), other.finger_wrench[..., :3], atol=1e-2)
+    assert other.info["mujoco_warp"] and other.info["device"] == "cpu"
+
+
+@pytest.mark.slow
+def test_too_little_room_is_an_error_that_says_how_much_to_ask_for(tmp_path, monkeypatch):
+    pytest.importorskip("mujoco_warp", reason="mujoco-warp is not installed")
+    monkeypatch.setattr(mujoco_warp_flex, "CLOSE_STEPS", 2)
+    hand, obj = gripper(tmp_path), ball()
+    backend = MujocoWarpFlex(hand, obj, **options(hand, (4, 4, 1)), contacts=1)
+    with pytest.raises(WarpgraspError, match="more than 1 contacts in a world of mujoco-warp: pass contacts=2, or use"):
+        backend.run(held(hand, obj))

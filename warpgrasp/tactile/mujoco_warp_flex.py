@@ -30,8 +30,17 @@ from .soft_hand import PadOptions
 STATE = ("time", "qpos", "qvel", "qacc_warmstart")
 """What the next step depends on beside loads and equalities."""
 
+NEAR = 8
+"""Room for pairs of a tetrahedron and a geom whose boxes meet, per contact: mujoco-warp has one for both."""
+
+LEAST_CONTACTS = 256
+"""Room for contacts in a world, where the pads are coarse."""
+
 SCRATCH = 3.0
-"""Memory of a world while it is stepped, as a multiple of what mujoco-warp keeps for it between steps."""
+"""Estimated memory of a world in a step, as a multiple of what mujoco-warp keeps of it between steps."""
+
+PAIR_BYTES = 10_000
+"""And of a pair while the depths of convex shapes are searched, summed up from what mujoco-warp 4.0 allocates."""
 
 
 class MujocoWarpFlex(MujocoFlex):
@@ -43,7 +52,7 @@ class MujocoWarpFlex(MujocoFlex):
         shape: What the object touches with; found from its mesh where omitted.
         device: Warp device; the first GPU, else the CPU, where omitted.
         batch: Most grasps that are simulated together; fewer where the device has not the memory.
-        contacts: Room for contacts in each world, on average; every row of pads near a geom takes some.
+        contacts: Room for contacts in each world; a quarter of the pads' tetrahedra where omitted.
         options: ``pads``, ``material`` and ``load``, see :class:`PadOptions`.
 
     Raises:
@@ -62,14 +71,15 @@ class MujocoWarpFlex(MujocoFlex):
         shape: ObjectShape | None = None,
         device: str | None = None,
         batch: int = 256,
-        contacts: int = 512,
+        contacts: int | None = None,
         **options: Unpack[PadOptions],
     ) -> None:
-        if batch < 1 or contacts < 1:
+        if batch < 1 or (contacts is not None and contacts < 1):
             raise OptionError(f"batch and contacts must be at least 1, got {batch} and {contacts}")
         mujoco_warp()
         super().__init__(hand, obj, shape=shape, device=device, **options)
-        self.batch, self.contacts = batch, contacts
+        elements = sum(len(pad.mesh.tetrahedra) for pad in self.pads)
+        self.batch, self.contacts = batch, contacts or max(LEAST_CONTACTS, elements // 4)
         self.device = self.mesh.device
 
     @staticmethod
@@ -110,7 +120,8 @@ class MujocoWarpFlex(MujocoFlex):
         if not np.isfinite(free):
             return self.batch
         one, two = (held_bytes(Worlds.data_for(self.scene, n, self.device, self.contacts)) for n in (1, 2))
-        return max(1, min(self.batch, int(FREE_SHARE * free / (SCRATCH * (two - one)))))
+        room = SCRATCH * (two - one) + PAIR_BYTES * NEAR * self.contacts
+        return max(1, min(self.batch, int(FREE_SHARE * free / room)))
 
 
 class Worlds:
@@ -120,7 +131,7 @@ class Worlds:
         scene: Model of all worlds.
         presses: What the grasps put into it.
         device: Warp device.
-        contacts: Room for contacts in each world, on average.
+        contacts: Room for contacts in each world.
 
     Raises:
         WarpgraspError: mujoco-warp has no support for something in the scene.
@@ -149,7 +160,7 @@ class Worlds:
 
         with wp.ScopedDevice(device):
             rows = 3 * contacts + scene.model.neq
-            return mujoco_warp().make_data(scene.model, nworld=count, nconmax=contacts, njmax=rows)
+            return mujoco_warp().make_data(scene.model, nworld=count, nconmax=NEAR * contacts, njmax=rows)
 
     def close(self) -> list[Snapshot]:
         """Push the closures; every world afterwards."""
