@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent / "tests"))
 
 import pyarrow as pa  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 from dataset_runs import MAKER, Reader, content, run_and_kill, simulate, start, write_config  # noqa: E402 # pyright: ignore
 from simulated_synthesis import simulated_grasps  # noqa: E402 # pyright: ignore
 from test_dataset_ray import run_on_ray  # noqa: E402 # pyright: ignore
@@ -156,6 +158,50 @@ def rates_of(grasps: Any, path: Path) -> dict[str, float]:
     }
 
 
+def codecs(folder: Path) -> dict[str, Any]:
+    """Shadow's table written with other codecs and encodings, and without lists: a column for each number."""
+    pa.set_cpu_count(1)
+    grasps = simulated_grasps("shadow", count=ROWS, seed=0)
+    lists = schema.write_table(grasps)
+    tables = {"lists": lists, "a column for each number": flat(lists)}
+    cases = {
+        "zstd, bytes split": {},
+        "zstd": {"use_byte_stream_split": False},
+        "snappy, bytes split": {"compression": "snappy"},
+        "lz4, bytes split": {"compression": "lz4"},
+        "lz4": {"compression": "lz4", "use_byte_stream_split": False},
+        "not compressed": {"compression": "none", "use_byte_stream_split": False},
+    }
+    found = {}
+    path = folder / "codecs.parquet"
+    for layout, table in tables.items():
+        for name, change in cases.items():
+            settings = schema.parquet_settings(table) | change
+            pq.write_table(table, path, **settings)
+            found[f"{layout}: {name}"] = {
+                "bytes per row": round(path.stat().st_size / ROWS),
+                "table to file [M rows/s]": round(
+                    1e-6 * ROWS / fastest(partial(pq.write_table, table, path, **settings)), 2
+                ),
+                "file to table": round(1e-6 * ROWS / fastest(partial(schema.read_table, path)), 2),
+            }
+    return found
+
+
+def flat(table: pa.Table) -> pa.Table:
+    """A table with a column for each number of its lists."""
+    columns = {}
+    for field in table.schema:
+        column = table[field.name].combine_chunks()
+        if not pa.types.is_fixed_size_list(field.type):
+            columns[field.name] = column
+            continue
+        numbers = column.flatten().to_numpy().reshape(len(table), -1)
+        columns |= {f"{field.name}_{i}": pa.array(numbers[:, i].copy()) for i in range(numbers.shape[1])}
+    fields = [pa.field(name, column.type, nullable=False) for name, column in columns.items()]
+    return pa.table(list(columns.values()), schema=pa.schema(fields, metadata=table.schema.metadata))
+
+
 def fastest(work: Callable[[], Any], repeats: int = 15) -> float:
     """CPU time of the fastest of some runs [s]: other programs on the machine only make it longer."""
     seconds = []
@@ -269,7 +315,8 @@ def resident(pid: str) -> float:
 
 
 SECTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
-    function.__name__: function for function in (kills, ray, disk, corruption, rates, sizes, overhead, kernels, memory)
+    function.__name__: function
+    for function in (kills, ray, disk, corruption, rates, codecs, sizes, overhead, kernels, memory)
 }
 
 
