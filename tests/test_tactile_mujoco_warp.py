@@ -80,7 +80,8 @@ def test_what_mujoco_warp_does_not_support_is_named(tmp_path, monkeypatch):
 
 def test_room_and_batch_must_be_positive(tmp_path):
     hand, obj = gripper(tmp_path), ball()
-    for wrong in ({"batch": 0}, {"contacts": 0}):
+    wrongs: list[dict[str, Any]] = [{"batch": 0}, {"contacts": 0}]
+    for wrong in wrongs:
         with pytest.raises(OptionError, match="batch and contacts must be at least 1"):
             MujocoWarpFlex(hand, obj, **options(hand, (2, 2, 1)), **wrong)
 
@@ -96,7 +97,7 @@ def test_loads_rise_and_stay(device, rng):
     force, weight = rng.normal(size=(worlds, 17)), rng.normal(size=(worlds, 3))
     raised = np.array([0, 0, 0, 1, 1])
     ctrl = wp.full((worlds, 17), np.nan, dtype=float, device=device)
-    wrench = wp.full((worlds, 4), wp.spatial_vector(7.0), dtype=wp.spatial_vector, device=device)
+    wrench = wp.array(np.full((worlds, 4, 6), 7.0), dtype=wp.spatial_vector, device=device)  # pyright: ignore
     wp.launch(
         kernels.raise_loads,
         dim=worlds,
