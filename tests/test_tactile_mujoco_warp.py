@@ -138,6 +138,26 @@ def test_one_scene_serves_hands_that_come_from_anywhere(tmp_path, rng):
     np.testing.assert_allclose(scene.travel(presses[0], gone), [1e-3, 2e-3, 3e-3], atol=1e-12)
 
 
+def test_a_world_that_diverges_fails_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(mujoco_flex, "CLOSE_STEPS", 2)
+    monkeypatch.setattr(mujoco_flex, "PULL_STEPS", 1)
+    look = mujoco_flex._Trial.look
+
+    def diverged(trial):
+        seen = look(trial)
+        if trial.press.weight[0, 0] > -0.9:
+            return seen
+        nothing = {f.name: np.full_like(getattr(seen, f.name), np.nan) for f in dataclasses.fields(seen)
+                   if f.name != "contact_body"}  # fmt: skip
+        return dataclasses.replace(seen, **nothing)
+
+    monkeypatch.setattr(mujoco_flex._Trial, "look", diverged)
+    hand, obj = gripper(tmp_path), ball()
+    grasps = turned(held(hand, obj, count=2), np.array([[1.0, 0.0, 0.0, 0.0], [0.6, 0.0, 0.0, 0.8]]))
+    result = MujocoFlex(hand, obj, **options(hand, (2, 2, 1))).run(grasps)
+    assert result.reason[0] == "not finite" and result.reason[1] != "not finite" and not result.passed.any()
+
+
 @pytest.mark.slow
 def test_worlds_go_as_mujoco_goes(tmp_path, monkeypatch):
     """Three grasps at once on Warp's CPU device, closed and pulled for a moment, and each alone in MuJoCo.

@@ -172,7 +172,7 @@ def find_result(
         closing_displacement=np.array([push]),
         closing_rotation=np.array([spin]),
         object_position=(scene.center + shift - turn @ scene.center)[None],
-        object_quaternion=rotation.quaternion_from_matrix(turn)[None],
+        object_quaternion=_quaternion(turn)[None],
         object_displacement=moved[None],
         object_rotation=turned[None],
         residual=np.concatenate([[balance], (1.0 - carried) * load.mass * load.gravity / grip])[None],
@@ -224,6 +224,11 @@ def _between(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     return float(np.linalg.norm(after[:3] - before[:3])), float(angle)
 
 
+def _quaternion(turn: np.ndarray) -> np.ndarray:
+    """Unit quaternion w x y z of a rotation, NaN where the simulation has diverged."""
+    return rotation.quaternion_from_matrix(turn) if np.isfinite(turn).all() else np.full(4, np.nan)
+
+
 def _vertex_normals(pad: FingerPad) -> np.ndarray:
     import trimesh
 
@@ -243,6 +248,8 @@ def _region_force(pad: FingerPad, force: np.ndarray) -> float:
 
 def _strain(mesh: PadMesh, vertices: np.ndarray) -> float:
     """Principal Green strain that a twentieth of the elements exceed, of deformed vertices (vertex, 3)."""
+    if not np.isfinite(vertices).all():
+        return float("nan")
     rest, now = (
         np.swapaxes(v[:, 1:] - v[:, :1], 1, 2) for v in (mesh.vertices[mesh.tetrahedra], vertices[mesh.tetrahedra])
     )
