@@ -118,7 +118,7 @@ def measure_geometry(
     """
     _require_lengths(thresholds=thresholds)
     target = devices.choose(device) if mesh is None else mesh.device
-    skin = _Skin(hand, surface_points(hand, hand_points, even=False, device=target), target)
+    skin = Skin(hand, surface_points(hand, hand_points, even=False, device=target), target)
     mesh = mesh or DeviceMesh(obj, target)
     reach = _reach(obj, max([*thresholds, CONSISTENCY_CAP]))
     probe = surface.object_points(obj, 2 * object_points)
@@ -210,7 +210,7 @@ def contact_consistency(
     return np.ptp(distance, axis=1)
 
 
-class _Skin(HandSolid):
+class Skin(HandSolid):
     """The hand with points on its skin."""
 
     def __init__(self, hand: Hand, points: SurfacePoints, device: str) -> None:
@@ -250,7 +250,7 @@ def _reach(obj: ObjectMesh, distance: float) -> float:
 
 
 def _measure_batch(
-    skin: _Skin,
+    skin: Skin,
     mesh: DeviceMesh,
     pose: Pose,
     probe: np.ndarray,
@@ -308,7 +308,7 @@ def _contact_areas(distance: wp.array, area: wp.array, thresholds: wp.array) -> 
 
 
 def _nearest_points(
-    skin: _Skin, distance: wp.array, gradient: wp.array, points: wp.array
+    skin: Skin, distance: wp.array, gradient: wp.array, points: wp.array
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     shape = (points.shape[0], len(skin.hand.links))
     least = _empty(shape, float, skin.device)
@@ -325,7 +325,7 @@ def _nearest_points(
 
 
 def _patches(
-    skin: _Skin, distance: wp.array, gradient: wp.array, points: wp.array, nearest: np.ndarray, count: int
+    skin: Skin, distance: wp.array, gradient: wp.array, points: wp.array, nearest: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points of the object's surface that each link touches and the normals into it, up to ``count`` on each link.
 
@@ -357,7 +357,7 @@ def _depth(distance: wp.array) -> np.ndarray:
     return -least.numpy().astype(float) + 0.0
 
 
-def _link_distance(skin: _Skin, links: wp.array, points: wp.array, clusters: PointClusters) -> wp.array:
+def _link_distance(skin: Skin, links: wp.array, points: wp.array, clusters: PointClusters) -> wp.array:
     """Minus the depth of points in the links that their owners must stay out of, shape [grasp, point]."""
     sphere = _empty(links.shape, wp.vec4, skin.device)
     depth = collision.no_depth(points.shape[0], points.shape[1], clusters)

@@ -11,7 +11,7 @@ import warp as wp
 
 from ..clusters import cluster_points
 from ..distance import DeviceMesh
-from ..geometry import _Skin, signed_distances
+from ..geometry import Skin, signed_distances
 from ..hand import Hand
 from ..kinematics import place_points
 from ..label import HAND_POINTS
@@ -51,7 +51,7 @@ def nearest_points(
     return distance, position, normal
 
 
-class _ClusteredSkin(_Skin):
+class _ClusteredSkin(Skin):
     """The hand with points on its skin, cut into clusters of which one point in the middle stands for the others."""
 
     def __init__(self, hand: Hand, device: str) -> None:
