@@ -92,6 +92,17 @@ def test_a_check_that_raises_the_score_never_leaves_a_grasp_worse(tmp_path):
     np.testing.assert_array_equal(moved, found["qscore_tactile"] > found["qscore_tactile_before"])
 
 
+def test_a_grasp_whose_object_is_pushed_away_is_left_as_it_is(tmp_path):
+    hand, obj = gripper(tmp_path, 2), ball()
+    grasps = held(hand, obj, count=2)
+    options = {"pads": domes(hand, dome_pad(DOME, (4, 6, 2))), "load": Load(force=4.0)}
+    touch = tactile.open(hand, obj, **options).run(grasps)
+    touch.contact_position[1] += 0.2
+    raised = warpgrasp.recheck(grasps, results=touch, raise_steps=2, **options)
+    np.testing.assert_array_equal(raised.wrist_position[1], grasps.wrist_position[1])
+    assert np.isfinite(raised.metrics["qscore_tactile"]).all()
+
+
 def test_a_gripper_on_a_box_and_bad_input():
     hand = warpgrasp.load_hand("panda")
     box = warpgrasp.load_object(trimesh.creation.box((0.03, 0.04, 0.05)))

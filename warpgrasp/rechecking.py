@@ -9,13 +9,13 @@ import numpy as np
 
 from . import __version__, tactile
 from .device import choose
-from .distance import DeviceMesh
+from .distance import DeviceMesh, signed_distance
 from .errors import FileFormatError, OptionError, ShapeError
 from .evaluation import torque_length
 from .label import measure
 from .pose import Pose
 from .qscore import QScore, qscore, qscore_label
-from .raise_q import LinkContacts, raise_q
+from .raise_q import REACH, LinkContacts, raise_q
 from .result import Grasps
 from .tactile import Load, Material, TactileResults, find_material
 
@@ -179,7 +179,11 @@ def _raised(
     """The grasps with those that raising q has made better, and the columns of the check of what they are now."""
     prefix = key(results.backend)
     contacts = link_contacts(grasps, results)
-    able = (contacts.normal_force > 0.0).sum(axis=1) > 0
+    presses = contacts.normal_force > 0.0
+    point = np.nan_to_num(contacts.position).reshape(-1, 3)
+    near = signed_distance(grasps.object, point, device=device).reshape(presses.shape) < REACH
+    # What closing has pushed away may be touched where it no longer is.
+    able = np.asarray(presses.any(axis=1) & (near | ~presses).all(axis=1))
     friction = np.where(np.isin(np.arange(contacts.link.shape[1]), [pad.link for pad in session.pads]),
                         session.material.friction, session.load.rigid_friction)  # fmt: skip
     part = LinkContacts(contacts.link[able], contacts.position[able], contacts.normal_force[able])
