@@ -90,6 +90,8 @@ def test_a_check_that_raises_the_score_never_leaves_a_grasp_worse(tmp_path):
     assert "success_fc6" not in found and "penetration_depth_m" in found
     moved = np.abs(raised.wrist_position - grasps.wrist_position).max(axis=1) > 1e-6
     np.testing.assert_array_equal(moved, found["qscore_tactile"] > found["qscore_tactile_before"])
+    firm = [np.linalg.norm(g.squeeze.joint_position - g.joint_position, axis=1) for g in (grasps, raised)]
+    assert (firm[1] > 0.9 * firm[0]).all(), "it presses no less than before, but for ranges"
 
 
 def test_a_grasp_whose_object_is_pushed_away_is_left_as_it_is(tmp_path):

@@ -12,6 +12,7 @@ from .device import choose
 from .distance import DeviceMesh, signed_distance
 from .errors import FileFormatError, OptionError, ShapeError
 from .evaluation import torque_length
+from .hand import Hand
 from .label import measure
 from .pose import Pose
 from .qscore import QScore, qscore, qscore_label
@@ -167,6 +168,19 @@ def link_contacts(grasps: Grasps, results: TactileResults) -> LinkContacts:
     return LinkContacts(np.broadcast_to(np.arange(count), total.shape).copy(), position, np.where(presses, total, 0.0))
 
 
+def _as_firm(hand: Hand, grasp: Pose, squeeze: Pose, other_grasp: Pose, other_squeeze: Pose) -> Pose:
+    """The squeeze of N grasps, as far from them as others are from theirs: springs press in the same proportions.
+
+    The soft check presses with a few newtons at most; a squeeze from its forces alone would be weaker than it was.
+    """
+    offset = squeeze.joint_position - grasp.joint_position
+    size = np.linalg.norm(offset, axis=1, keepdims=True)
+    other = np.linalg.norm(other_squeeze.joint_position - other_grasp.joint_position, axis=1, keepdims=True)
+    factor = np.maximum(other / np.maximum(size, 1.0e-9), 1.0)
+    joints = hand.clamp(grasp.joint_position + np.where(size > 0.0, factor * offset, 0.0))
+    return dataclasses.replace(squeeze, joint_position=joints)
+
+
 def _raised(
     grasps: Grasps,
     results: TactileResults,
@@ -192,8 +206,9 @@ def _raised(
         friction_coefficient=np.broadcast_to(np.maximum(friction, 1.0e-3), part.link.shape), steps=steps,
         device=device,
     )  # fmt: skip
+    squeeze = _as_firm(grasps.hand, raised.pose, raised.squeeze, grasps.pose[able], grasps.squeeze[able])
     trial = dataclasses.replace(
-        grasps, **_with(grasps.pose, raised.pose, able), squeeze=Pose(**_with(grasps.squeeze, raised.squeeze, able))
+        grasps, **_with(grasps.pose, raised.pose, able), squeeze=Pose(**_with(grasps.squeeze, squeeze, able))
     )
     trial.hand, trial.object = grasps.hand, grasps.object
     again = session.run(trial)
