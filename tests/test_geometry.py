@@ -349,7 +349,7 @@ def test_self_penetration_is_at_least_that_of_points(rng, device):
     obj = round_object(0.02, 2)
     found = measure_geometry(hand, obj, pose, hand_points=600, device=device)
     assert (found.self_penetration_depth > 0.0).any()
-    skin = geometry._Skin(hand, geometry.surface_points(hand, 600, even=False, device=device), device)
+    skin = geometry.Skin(hand, geometry.surface_points(hand, 600, even=False, device=device), device)
     owner, local = np.asarray(skin.point_link.numpy(), int), skin.point_local.numpy().astype(float)
     for grasp in range(3):
         links = np.asarray(placed_links(hand, pose, grasp))
@@ -366,7 +366,7 @@ def test_nearest_points_match_numpy(rng, device):
     hand, pose = scattered(rng, 4)
     obj = round_object(0.03, 2)
     found = measure_geometry(hand, obj, pose, hand_points=200, device=device)
-    skin = geometry._Skin(hand, geometry.surface_points(hand, 200, even=False, device=device), device)
+    skin = geometry.Skin(hand, geometry.surface_points(hand, 200, even=False, device=device), device)
     owner, local = np.asarray(skin.point_link.numpy(), int), skin.point_local.numpy().astype(float)
     triangles = obj.vertices[obj.faces]
     links = placed_links(hand, pose, 0)
