@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import warp as wp
@@ -18,6 +19,9 @@ KINDS = {"box": 0, "sphere": 0, "capsule": 0, "cylinder": 1, "mesh": 2}
 
 PLANE_COUNT = 64
 """Planes of the polytope that stands for a mesh."""
+
+REMEMBERED = 16
+"""Hands whose shapes stay on a device; each takes less than 1 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +128,25 @@ def pack(groups: list[tuple[Shape, ...]], device: str | None) -> CollisionShapes
             float,
         ),
     )
+
+
+@dataclass(frozen=True)
+class HandOnDevice:
+    """What depends on nothing else is remembered by it; hands compare by their hash."""
+
+    hand: Hand = field(compare=False)
+    hand_hash: str
+    device: str
+
+
+def hand_shapes(hand: Hand, device: str) -> CollisionShapes:
+    """Put a hand's shapes on the device, or find them there: those of the last few hands are remembered."""
+    return _remembered(HandOnDevice(hand, hand.hash, device))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _remembered(key: HandOnDevice) -> CollisionShapes:
+    return pack([link.shapes for link in key.hand.links], key.device)
 
 
 def touch_matrix(hand: Hand) -> np.ndarray:

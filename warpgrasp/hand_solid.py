@@ -16,7 +16,7 @@ class HandSolid:
 
     def __init__(self, hand: Hand, device: str) -> None:
         self.hand, self.device = hand, device
-        self.shapes = collision.pack([part.shapes for part in hand.links], device)
+        self.shapes = collision.hand_shapes(hand, device)
         shapes = [shape for part in hand.links for shape in part.shapes]
         link = [link for link, part in enumerate(hand.links) for _ in part.shapes]
         boxes = np.array([_box(shape) for shape in shapes], np.float32).reshape(-1, 2, 3)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 
 import numpy as np
 import warp as wp
@@ -13,9 +12,6 @@ from .clusters import PointClusters, cluster_points
 from .device import transforms
 from .hand import Hand
 from .surface import SurfacePoints
-
-REMEMBERED = 16
-"""Hands whose shapes stay on a device; each takes less than 1 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,20 +115,6 @@ def hand_model(hand: Hand, points: SurfacePoints, device: str) -> HandModel:
         point_local=vectors(points.position),
         link_begin=integers(np.searchsorted(points.link, np.arange(len(hand.links) + 1))),
         clusters=cluster_points(points.position, points.link, device),
-        shapes=_shapes(_Request(hand, hand.hash, device)),
+        shapes=collision.hand_shapes(hand, device),
         may_touch=integers(collision.touch_matrix(hand)),
     )
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What a hand's shapes on a device depend on; hands compare by their hash."""
-
-    hand: Hand = field(compare=False)
-    hand_hash: str
-    device: str
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _shapes(request: _Request) -> collision.CollisionShapes:
-    return collision.pack([link.shapes for link in request.hand.links], request.device)

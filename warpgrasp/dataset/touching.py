@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import warp as wp
 
 from ..clusters import cluster_points
+from ..collision import HandOnDevice
 from ..distance import DeviceMesh
 from ..geometry import Skin, signed_distances
 from ..hand import Hand
@@ -45,7 +45,7 @@ def nearest_points(
     Raises:
         HandError: The hand has no geometry.
     """
-    skin, mesh = _remembered(_Request(hand, hand.hash, device)), DeviceMesh(obj, device)
+    skin, mesh = _remembered(HandOnDevice(hand, hand.hash, device)), DeviceMesh(obj, device)
     found = [_nearest(skin, mesh, pose[a : a + BATCH], reach) for a in range(0, max(len(pose), 1), BATCH)]
     distance, position, normal = (np.concatenate(each) for each in zip(*found, strict=True))
     return distance, position, normal
@@ -68,18 +68,9 @@ class _ClusteredSkin(Skin):
         self.apart = np.linalg.norm(local - local[self.middle][self.cluster_of_point], axis=1)
 
 
-@dataclass(frozen=True)
-class _Request:
-    """What a skin depends on; hands compare by their hash."""
-
-    hand: Hand = field(compare=False)
-    hand_hash: str
-    device: str
-
-
 @lru_cache(maxsize=1)
-def _remembered(request: _Request) -> _ClusteredSkin:
-    return _ClusteredSkin(request.hand, request.device)
+def _remembered(key: HandOnDevice) -> _ClusteredSkin:
+    return _ClusteredSkin(key.hand, key.device)
 
 
 def _nearest(

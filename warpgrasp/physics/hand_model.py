@@ -96,7 +96,7 @@ def _fill(spec: Any, body: Any, link: Link) -> None:
     body.mass, body.ipos, body.inertia = mass, center, moments
     body.iquat = rotation.quaternion_from_matrix(axes)
     for number, shape in enumerate(link.shapes):
-        _add_shape(spec, body, shape, f"{PREFIX}{link.name} {number}")
+        add_shape(spec, body, shape, f"{PREFIX}{link.name} {number}")
 
 
 def _inertial(link: Link) -> tuple[float, np.ndarray, np.ndarray]:
@@ -125,10 +125,11 @@ def principal(inertia: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return moments, axes
 
 
-def _add_shape(spec: Any, body: Any, shape: Shape, name: str) -> None:
+def add_shape(spec: Any, body: Any, shape: Shape, name: str, **contact: Any) -> None:
+    """Give a body of a scene a geom of this shape; ``contact`` are MuJoCo's attributes of how it touches."""
     kinds = {"box": "BOX", "sphere": "SPHERE", "capsule": "CAPSULE", "cylinder": "CYLINDER", "mesh": "MESH"}
     kind = getattr(mujoco().mjtGeom, f"mjGEOM_{kinds[shape.kind]}")
-    place = {"name": name, "type": kind, "pos": shape.position, "quat": shape.quaternion}
+    place = {"name": name, "type": kind, "pos": shape.position, "quat": shape.quaternion, **contact}
     if shape.kind == "mesh":
         assert shape.vertices is not None
         add_hull(spec, name, shape.vertices)

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import rotation
-from ..hand import Shape
 from ..physics.engine import mujoco
-from ..physics.hand_model import add_hull
+from ..physics.hand_model import add_shape
 from ..physics.object_model import OBJECT, ObjectShape, add_object
 from ..physics.protocols import FC6
 from ..result import Grasps
@@ -151,7 +150,10 @@ class FlexScene:
             body.explicitinertial, body.mass, body.inertia = True, 0.02, np.full(3, 1.0e-5)
             if link not in padded:
                 for number, part in enumerate(self.hand.links[link].shapes):
-                    _add_geom(spec, body, part, f"rigid {link} {number}", self.load.rigid_friction)
+                    add_shape(
+                        spec, body, part, f"rigid {link} {number}", contype=PAD, conaffinity=HAND, priority=1, condim=3,
+                        friction=[self.load.rigid_friction, 1.0e-4, 1.0e-4],
+                    )  # fmt: skip
         self._add_closures(spec)
         for number, pad in enumerate(self.pads):
             self._add_pad(spec, bodies[pad.link], number, pad)
@@ -209,21 +211,3 @@ def _link_name(link: int) -> str:
 
 def _free(pad: FingerPad) -> np.ndarray:
     return np.flatnonzero(~pad.mesh.glued)
-
-
-def _add_geom(spec: Any, body: Any, shape: Shape, name: str, friction: float) -> None:
-    mj = mujoco()
-    kinds = {"box": "BOX", "sphere": "SPHERE", "capsule": "CAPSULE", "cylinder": "CYLINDER", "mesh": "MESH"}
-    place = {
-        "name": name, "type": getattr(mj.mjtGeom, f"mjGEOM_{kinds[shape.kind]}"), "pos": shape.position,
-        "quat": shape.quaternion, "contype": PAD, "conaffinity": HAND, "priority": 1, "condim": 3,
-        "friction": [friction, 1.0e-4, 1.0e-4],
-    }  # fmt: skip
-    if shape.kind == "mesh":
-        assert shape.vertices is not None
-        add_hull(spec, name, shape.vertices)
-        body.add_geom(**place, meshname=name)
-    else:
-        size = np.zeros(3)
-        size[: len(shape.size)] = shape.size
-        body.add_geom(**place, size=size)
