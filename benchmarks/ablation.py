@@ -8,8 +8,6 @@ cells that a run into the same folder has left, and writes ``SUITE_ablation.md``
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +19,18 @@ from matplotlib.figure import Figure
 
 from warpgrasp import bench
 from warpgrasp.bench import AREAS, EPSILON, Q1, Settings
-from warpgrasp.bench_report import BEST, Row, column, groups, markdown, mean_interval, show, summarize, versions
+from warpgrasp.bench_report import (
+    BEST,
+    Row,
+    column,
+    groups,
+    markdown,
+    mean_interval,
+    script_command,
+    show,
+    summarize,
+    versions,
+)
 from warpgrasp.options import TERMS, WITHOUT, Dynamics, Recipe, recipe
 
 TUNED = (
@@ -150,8 +159,7 @@ def main() -> None:
     )
     rows = done(settings, options.cells) if options.partial else bench.run(settings, options.cells, on_cell=tell)
     options.out.mkdir(parents=True, exist_ok=True)
-    places = {str(options.cells): "CELLS", str(options.objects): "FOLDER", str(options.out): "OUT"}
-    command = shlex.join(["python", "benchmarks/ablation.py", *(places.get(word, word) for word in sys.argv[1:])])
+    command = script_command({str(options.cells): "CELLS", str(options.objects): "FOLDER", str(options.out): "OUT"})
     picture = options.out / f"{options.suite}_contact.png"
     draw_areas(rows, picture)
     page = options.out / f"{options.suite}_ablation.md"

@@ -11,8 +11,6 @@ import cProfile
 import math
 import os
 import pstats
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +24,7 @@ import warp as wp
 import warpgrasp
 from warpgrasp import descend
 from warpgrasp.bench import core_seconds
-from warpgrasp.bench_report import environment, markdown, processor, show
+from warpgrasp.bench_report import environment, markdown, processor, script_command, show
 from warpgrasp.bench_suites import suite
 from warpgrasp.device import choose
 from warpgrasp.mesh import ObjectMesh
@@ -104,8 +102,7 @@ def main() -> None:
             launch_by_launch(stage, options.device)
         bandwidth = copy_bandwidth(options.device)
         overhead = fastest(lambda: wp.launch(nothing, 1, device=options.device), options.device, repeats=50)
-    places = {str(options.out): "OUT"}
-    command = shlex.join(["python", "benchmarks/profile_synthesis.py", *(places.get(w, w) for w in sys.argv[1:])])
+    command = script_command({str(options.out): "OUT"})
     lines = [*heading(options, command), *part_section(parts), *stage_section(stages)]
     lines += [*kernel_section(stages, bandwidth, overhead), *query_section(stages), *scaling_section(options, obj)]
     options.out.parent.mkdir(parents=True, exist_ok=True)

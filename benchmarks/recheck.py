@@ -7,11 +7,9 @@ Run ``python benchmarks/recheck.py FOLDER``; the folder holds ``manifest.json`` 
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
-import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,13 @@ import numpy as np
 
 import warpgrasp
 from warpgrasp.bench_report import (
+    KeptRows,
     area_under_curve,
     environment,
     markdown,
     mean,
     save_figure,
+    script_command,
     share,
     show,
     show_mean,
@@ -75,8 +75,7 @@ def main() -> None:
     options.device = choose(options.device)
     options.out.mkdir(parents=True, exist_ok=True)
     rows = list(run(options, options.out / "recheck.jsonl"))
-    places = {str(options.objects): "FOLDER", str(options.out): "OUT"}
-    command = shlex.join(["python", "benchmarks/recheck.py", *(places.get(word, word) for word in sys.argv[1:])])
+    command = script_command({str(options.objects): "FOLDER", str(options.out): "OUT"})
     save_figure(options.out / "recheck.png", (5.2, 4.6), lambda axes: draw(axes, rows))
     write_atomically(options.out / "recheck.md", report(rows, options, command))
     print(f"wrote {options.out / 'recheck.md'}")
@@ -84,20 +83,14 @@ def main() -> None:
 
 def run(options: argparse.Namespace, path: Path) -> Iterator[Row]:
     """The rows of all cells, those that are in the file already included; new ones are added to it."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    known = {row["key"]: row for row in map(json.loads, lines)}
+    kept = KeptRows(path)
     entries = [e for e in suite(options.suite, options.objects) if "all" in options.names or e.name in options.names]
     for hand in options.hands:
         for recipe in options.recipes:
             for entry in entries:
                 what = (hand, recipe, entry.name, options.count, options.seed, options.raise_steps, options.device)
                 key = " ".join(map(str, (warpgrasp.__version__, *what)))
-                if key not in known:
-                    known[key] = {"key": key, "hand": hand, "recipe": recipe, "object": entry.name}
-                    known[key] |= measure(hand, recipe, entry, options)
-                    write_atomically(path, "".join(json.dumps(row) + "\n" for row in known.values()))
-                    print(f"{hand}, {recipe}, {entry.name}: {known[key]['seconds']:.2f} s a grasp", flush=True)
-                yield known[key]
+                yield kept.get(key, partial(measure, hand, recipe, entry, options))
 
 
 def measure(hand: str, recipe: str, entry: Entry, options: argparse.Namespace) -> Row:
@@ -109,7 +102,11 @@ def measure(hand: str, recipe: str, entry: Entry, options: argparse.Namespace) -
     seconds = (time.process_time() - start) / len(grasps)
     before = recheck(grasps, results=touch, device=options.device)
     raised = recheck(grasps, results=touch, raise_steps=options.raise_steps, device=options.device)
+    print(f"{hand}, {recipe}, {entry.name}: {seconds:.2f} s a grasp", flush=True)
     return {
+        "hand": hand,
+        "recipe": recipe,
+        "object": entry.name,
         "seconds": seconds,
         "valid": grasps.valid.astype(int).tolist(),
         "before": numbers(before),

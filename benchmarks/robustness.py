@@ -6,8 +6,6 @@ Run ``python benchmarks/robustness.py``; it prints as it goes and writes ``bench
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Iterator
 from math import radians
 from pathlib import Path
@@ -15,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import warpgrasp
-from warpgrasp.bench_report import environment, markdown, processor, share, show_share
+from warpgrasp.bench_report import environment, markdown, processor, script_command, share, show_share
 from warpgrasp.bench_suites import suite
 from warpgrasp.physics.protocols import FC6, Protocol
 from warpgrasp.result import Grasps
@@ -57,8 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     lines = list(run(options))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    places = {str(options.objects): "FOLDER", str(options.out): "OUT"}
-    command = shlex.join(["python", "benchmarks/robustness.py", *(places.get(word, word) for word in sys.argv[1:])])
+    command = script_command({str(options.objects): "FOLDER", str(options.out): "OUT"})
     options.out.write_text("\n".join([*heading(options, command), *markdown(lines), ""]))
     print(f"wrote {options.out}")
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import platform
-import shlex
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +24,18 @@ from matplotlib.figure import Figure
 from warpgrasp import bench
 from warpgrasp.baselines import BASELINES
 from warpgrasp.bench import Cell, Settings, core_seconds
-from warpgrasp.bench_report import LINES, environment, markdown, processor, share, show, show_share
+from warpgrasp.bench_report import (
+    LINES,
+    KeptRows,
+    environment,
+    markdown,
+    processor,
+    script_command,
+    share,
+    show,
+    show_share,
+)
 from warpgrasp.device import choose
-from warpgrasp.files import write_atomically
 from warpgrasp.options import RECIPES, WITHOUT
 from warpgrasp.validation import validate
 
@@ -67,8 +74,7 @@ def main() -> None:
     options.device = choose(options.device)
     options.out.mkdir(parents=True, exist_ok=True)
     rows = list(run(options, options.out / "speed.jsonl"))
-    places = {str(options.objects): "FOLDER", str(options.out): "OUT"}
-    command = shlex.join(["python", "benchmarks/speed.py", *(places.get(word, word) for word in sys.argv[1:])])
+    command = script_command({str(options.objects): "FOLDER", str(options.out): "OUT"})
     draw(rows, options.out / "speed.png")
     (options.out / "speed.md").write_text(report(rows, options, command))
     print(f"wrote {options.out / 'speed.md'}")
@@ -76,18 +82,17 @@ def main() -> None:
 
 def run(options: argparse.Namespace, path: Path) -> Iterator[Row]:
     """The rows of all calls, those that are in the file already included; new ones are added to it."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    known = {row["key"]: row for row in map(json.loads, lines)}
-    warm = set()
+    kept, warm = KeptRows(path), set()
+
+    def measured(cell: Cell, settings: Settings) -> Row:
+        if (cell.hand_name, cell.recipe) not in warm:
+            bench.warm_up(cell, settings)
+            warm.add((cell.hand_name, cell.recipe))
+        return measure(cell, settings, options.judged)
+
     for cell, settings in cells(options):
         key = f"{cell.key} {processor(options.device)} {options.judged}"
-        if key not in known:
-            if (cell.hand_name, cell.recipe) not in warm:
-                bench.warm_up(cell, settings)
-                warm.add((cell.hand_name, cell.recipe))
-            known[key] = {"key": key} | measure(cell, settings, options.judged)
-            write_atomically(path, "".join(json.dumps(row) + "\n" for row in known.values()))
-        row = known[key]
+        row = kept.get(key, partial(measured, cell, settings))
         found = f"{row['valid']} of {row['count']} valid, {row['held']} of {row['judged']} hold"
         spent = f"{row['seconds']:.2f} s, {row['core_seconds']:.2f} core-seconds"
         print(f"{row['hand']}, {row['recipe']}, {row['object']}: {found}, {spent}", flush=True)

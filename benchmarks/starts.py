@@ -7,15 +7,13 @@ start is followed to the end, without the choices that the recipe makes between 
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from warpgrasp import load_hand, load_object
-from warpgrasp.bench_report import area_under_curve, environment, markdown, show
+from warpgrasp.bench_report import area_under_curve, environment, markdown, script_command, show
 from warpgrasp.descend import least_of_each, run_stage, stage_skin
 from warpgrasp.device import choose
 from warpgrasp.distance import DeviceMesh
@@ -58,8 +56,7 @@ def main() -> None:
             for line in measure_starts(load_hand(name), load_object(path), options.count, options.seed, device):
                 lines.append({"hand": name, "object": path.stem} | line)
                 print(lines[-1], flush=True)
-    paths = {str(path): f"FOLDER/{path.name}" for path in options.objects}
-    command = shlex.join(["python", "benchmarks/starts.py", *(paths.get(word, word) for word in sys.argv[1:])])
+    command = script_command({str(path): f"FOLDER/{path.name}" for path in options.objects})
     options.out.write_text(report(lines, command, options))
     print(f"wrote {options.out}")
 

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import platform
+import shlex
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
@@ -252,6 +254,27 @@ def versions(rows: Iterable[Row]) -> str:
         f"warpgrasp {known['warpgrasp']}, Warp {known['warp']}, MuJoCo {known['mujoco']}, Python {known['python']}, "
         f"{known['machine']}, {known['cores']} cores, device {device}."
     )
+
+
+def script_command(places: dict[str, str]) -> str:
+    """How the running benchmark script was called, with other names in the ``places`` of paths of this machine."""
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *(places.get(w, w) for w in sys.argv[1:])])
+
+
+class KeptRows:
+    """Rows by their key in a file of JSON lines, from which a later run goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self.rows: dict[str, Row] = {row["key"]: row for row in map(json.loads, lines)}
+
+    def get(self, key: str, measure: Callable[[], Row]) -> Row:
+        """The row of a key, measured and added to the file where it is not there."""
+        if key not in self.rows:
+            self.rows[key] = {"key": key} | measure()
+            write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in self.rows.values()))
+        return self.rows[key]
 
 
 def markdown(rows: list[dict[str, str]]) -> list[str]:
