@@ -14,8 +14,10 @@ import warp as wp
 from random_hand import random_hand, unit
 from reference import central_difference
 
-from warpgrasp.balance import ContactBalance, six_pushes
+from warpgrasp.balance import ContactBalance, pressing_links, six_pushes
 from warpgrasp.distance import DeviceMesh
+from warpgrasp.errors import OptionError
+from warpgrasp.hand import Finger
 from warpgrasp.mesh import load_object
 from warpgrasp.model import hand_model
 from warpgrasp.options import Balance
@@ -31,11 +33,17 @@ POINTS_PER_LINK = 3
 GRASPS = 3
 
 
-class Case:
-    """Random hands of 19 links around a lumpy ball, with settled forces."""
+def with_fingers(hand, *chains):
+    """The hand with fingers of these links, from the palm to the tip."""
+    fingers = tuple(Finger(f"finger {i}", (), chain, np.zeros(3)) for i, chain in enumerate(chains))
+    return dataclasses.replace(hand, fingers=fingers)
 
-    def __init__(self, rng, device, steps=3000):
-        hand = random_hand(rng, 18)
+
+class Case:
+    """Random hands of 19 links around a lumpy ball, with settled forces; links 2 to 18 are fingertips."""
+
+    def __init__(self, rng, device, steps=3000, options=OPTIONS):
+        hand = with_fingers(random_hand(rng, 18), *((1, tip) for tip in range(2, 19)))
         link = np.repeat(np.arange(len(hand.links)), POINTS_PER_LINK)
         position = rng.uniform(-0.01, 0.01, (len(link), 3))
         points = SurfacePoints(link, position, np.zeros((len(link), 3)), np.ones(len(link)))
@@ -49,7 +57,7 @@ class Case:
         self.center, self.length = obj.center_of_mass, OPTIONS.torque_radii * obj.radius_of_gyration
         self.state = allocate(model, pose, np.zeros((0, 3)))
         find_proximity(model, mesh, self.state)
-        self.balance = ContactBalance(model, obj, OPTIONS, GRASPS)
+        self.balance = ContactBalance(model, obj, options, GRASPS)
         self.balance.find_contacts(self.state)
         self.balance.find_forces(steps)
         self.point, self.distance, self.slope = (
@@ -212,23 +220,27 @@ def test_residual_is_what_the_forces_leave(rng, device):
             np.testing.assert_allclose(left[g, k], expected, atol=1e-6)
 
 
-def test_gradient_with_forces_and_weights_held_fixed(rng, device):
-    case = Case(rng, device, steps=40)
-    case.balance.options = Balance(friction=0.3, load=0.4, distance_cost=2.0, softness=0.004, steps=0)
+@pytest.mark.parametrize(("links", "first"), [("all", 0), ("fingertips", 2)])
+def test_gradient_with_forces_and_weights_held_fixed(links, first, rng, device):
+    """Points of links that do not press, the first ones, have none."""
+    case = Case(rng, device, steps=40, options=dataclasses.replace(OPTIONS, links=links))
+    case.balance.options = dataclasses.replace(case.balance.options, steps=0)
+    pressing = slice(POINTS_PER_LINK * first, None)
     before = rng.normal(size=case.point.shape).astype(np.float32)
     case.state.point_gradient.assign(wp.array(before, dtype=wp.vec3, device=device))
     case.balance.add_gradient(case.state, 50.0)
     gradient = case.state.point_gradient.numpy() - before
     force, normal, loss = case.arrays("force", "normal", "loss")
     for g in range(GRASPS):
-        by_link = case.distance[g].reshape(-1, POINTS_PER_LINK)
+        point, distance, slope = (array[g, pressing] for array in (case.point, case.distance, case.slope))
+        by_link = distance.reshape(-1, POINTS_PER_LINK)
         weight = np.exp((by_link.min(axis=1, keepdims=True) - by_link) / OPTIONS.softness)
         weight = (weight / weight.sum(axis=1, keepdims=True)).ravel()
         pressed = np.einsum("kcd,cd->kc", force[g], normal[g]).mean(axis=0)
 
-        def value(moved, g=g, weight=weight, pressed=pressed):
+        def value(moved, g=g, weight=weight, pressed=pressed, point=point, distance=distance, slope=slope):
             position = (weight[:, None] * moved).reshape(-1, POINTS_PER_LINK, 3).sum(axis=1)
-            shifted = case.distance[g] + ((moved - case.point[g]) * case.slope[g]).sum(axis=1)
+            shifted = distance + ((moved - point) * slope).sum(axis=1)
             gap = np.maximum((weight * shifted).reshape(-1, POINTS_PER_LINK).sum(axis=1), 0.0)
             squares = [
                 (residual(position, force[g, k], push, case.center, case.length) ** 2).sum()
@@ -236,9 +248,27 @@ def test_gradient_with_forces_and_weights_held_fixed(rng, device):
             ]
             return 50.0 * (np.mean(squares) + OPTIONS.distance_cost * (gap * pressed).sum())
 
-        assert loss[g].sum() == pytest.approx(value(case.point[g]), rel=1e-4)
-        expected = central_difference(value, case.point[g])
-        np.testing.assert_allclose(gradient[g], expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+        assert loss[g].sum() == pytest.approx(value(point), rel=1e-4)
+        expected = central_difference(value, point)
+        np.testing.assert_allclose(gradient[g, pressing], expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+        assert not gradient[g, : pressing.start].any()
+
+
+def test_fingertips_are_the_last_links_with_points(rng, device):
+    hand = with_fingers(random_hand(rng, 6), (1, 5, 3), (2, 4), (), (6,))
+    link = np.array([0, 1, 2, 3, 5])  # the second finger's last link has none, and the fourth finger has none at all
+    points = SurfacePoints(link, np.zeros((5, 3)), np.zeros((5, 3)), np.ones(5))
+    model = hand_model(hand, points, device)
+    assert pressing_links(model, Balance()).tolist() == link.tolist()
+    assert pressing_links(model, Balance(links="fingertips")).tolist() == [2, 3]
+
+
+def test_one_fingertip_cannot_balance(rng, device):
+    hand = with_fingers(random_hand(rng, 3), (1, 2))
+    model = hand_model(hand, SurfacePoints(np.arange(4), np.zeros((4, 3)), np.zeros((4, 3)), np.ones(4)), device)
+    obj = load_object(trimesh.creation.icosphere(subdivisions=1, radius=0.05))
+    with pytest.raises(OptionError, match=r"two fingers or more, and .* has 1; choose the recipe 'default'"):
+        ContactBalance(model, obj, Balance(links="fingertips"), 1)
 
 
 def test_warm_steps_reach_what_many_cold_ones_do(rng, device):

@@ -131,6 +131,15 @@ def test_qscore(tmp_path):
 
 
 @pytest.mark.slow
+def test_fingertips(tmp_path):
+    out = run("17_fingertips.py", str(tmp_path), "2", "60")
+    links = {name: float(number) for name, number in re.findall(r"(\w+) +\d+ of 2 +\d+% +([0-9.]+)", out)}
+    assert links["fingertips"] < links["default"]
+    for name in ("recipe_default.png", "recipe_fingertips.png"):
+        assert (tmp_path / name).read_bytes().startswith(PNG)
+
+
+@pytest.mark.slow
 def test_motors(tmp_path):
     out = run("11_motors.py", str(tmp_path), "2", "20")
     assert "22 joints, 18 motors: FFJ4 FFJ3 FFJ0" in out

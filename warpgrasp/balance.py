@@ -9,6 +9,7 @@ import numpy as np
 import warp as wp
 
 from .device import thread_count
+from .errors import OptionError
 from .kernels import balance as kernels
 from .mesh import ObjectMesh
 from .model import HandModel
@@ -40,8 +41,24 @@ def six_pushes(load: float) -> np.ndarray:
     return load * np.concatenate([np.eye(3, 6), -np.eye(3, 6)])
 
 
+def pressing_links(model: HandModel, options: Balance) -> np.ndarray:
+    """Indices of the links that press: all that have points, or the last such one of each finger."""
+    links = np.flatnonzero(np.diff(model.link_begin.numpy()))
+    if options.links == "all":
+        return links
+    sampled = set(links.tolist())
+    fingers = [[link for link in finger.links if link in sampled] for finger in model.hand.fingers]
+    tips = sorted({finger[-1] for finger in fingers if finger})
+    if len(tips) < 2:
+        raise OptionError(
+            f"forces of fingertips balance with two fingers or more, and {model.hand.name} has {len(tips)}; "
+            "choose the recipe 'default', or name the fingers in the hand's file"
+        )
+    return np.array(tips)
+
+
 class ContactBalance:
-    """One contact per link, and the forces there that resist pushes.
+    """One contact for each link that presses, and the forces there that resist pushes.
 
     Args:
         model: The hand.
@@ -50,6 +67,9 @@ class ContactBalance:
         grasp_count: Grasps in the batch.
         push: Forces and torques to resist as a share of the grip, torques divided by the torque length, shape
             (push, 6); six forces where omitted.
+
+    Raises:
+        OptionError: Fingertips are asked for, and fewer than two fingers have points.
     """
 
     def __init__(
@@ -57,7 +77,7 @@ class ContactBalance:
     ) -> None:
         self.model, self.options = model, options
         begin = model.link_begin.numpy()
-        links = np.flatnonzero(np.diff(begin))
+        links = pressing_links(model, options)
         self.center = wp.vec3(*map(float, obj.center_of_mass))
         self.torque_length = options.torque_radii * obj.radius_of_gyration
         contact_of_link = np.full(len(begin) - 1, -1)

@@ -75,6 +75,9 @@ class Dynamics:
 class Balance:
     """How the forces are found that the links could exert together."""
 
+    links: Literal["all", "fingertips"] = "all"
+    """Which of them press: every link that has points, or the last one of each finger."""
+
     friction: float = 0.2
     """Coulomb's coefficient; less than there is, so that grasps keep a reserve."""
 
@@ -383,6 +386,21 @@ TERMS: dict[str, Callable[[Recipe], Recipe]] = {
 }
 """What :meth:`Recipe.without` can switch off, by name."""
 
+DEFAULT = Recipe(
+    name="default",
+    start_distance=0.035,  # a gripper's fingers are hardly longer: from 6 cm it never gets around an object
+    joint_noise=0.3,
+    restarts=32,
+    stages=(GLANCE, EXPLORE, GATHER, WRAP, SETTLE),
+    squeeze="forces",
+)
+"""Power grasps: contact on many links, and forces that balance."""
+
+
+def _by_fingertips(stage: Stage) -> Stage:
+    return replace(stage, balance=replace(stage.balance, links="fingertips"))
+
+
 RECIPES = {
     "paper": Recipe(
         name="paper",
@@ -394,17 +412,12 @@ RECIPES = {
         stages=(PAPER,),
     ),
     "attraction": Recipe(name="attraction"),
-    "default": Recipe(
-        name="default",
-        start_distance=0.035,  # a gripper's fingers are hardly longer: from 6 cm it never gets around an object
-        joint_noise=0.3,
-        restarts=32,
-        stages=(GLANCE, EXPLORE, GATHER, WRAP, SETTLE),
-        squeeze="forces",
-    ),
+    "default": DEFAULT,
+    "fingertips": replace(DEFAULT, name="fingertips", stages=tuple(map(_by_fingertips, DEFAULT.stages))),
 }
 """Recipes by name. ``paper`` is Fast-Grasp'D as printed, for reference; ``attraction`` draws every point to the
-surface, the baseline to beat; ``default`` holds best: it balances contact forces as well."""
+surface, the baseline to beat; ``default`` holds best: it balances contact forces as well, of all links; ``fingertips``
+holds with the fingers' last links, the others need not touch."""
 
 
 WITHOUT = "-without-"

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=natural_number, default=0, help="equal seeds give equal grasps (default: %(default)s)")
     add("--scale", type=positive_number, default=1.0, help="factor that makes the mesh metres: 0.001 for millimetres")
     add("--device", help="Warp device, such as cpu or cuda:0 (default: the first GPU, else the CPU)")
-    add("--recipe", default="default", help="how grasps are found (default: %(default)s)")
+    add("--recipe", default="default", help="default: power grasps; fingertips: precision grasps; attraction; paper")
     add("--without", nargs="+", default=[], metavar="TERM", help="terms of the recipe to switch off, such as balance")
     add("--points", type=positive_integer, default=512, help="points on the hand's surface (default: %(default)s)")
     add("--iterations", type=positive_integer, help="gradient steps (default: the recipe's)")
