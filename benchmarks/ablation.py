@@ -2,7 +2,8 @@
 
 Run ``python benchmarks/ablation.py primitives --cells DIR``, or another suite with ``--objects FOLDER``. It does what
 ``warpgrasp bench`` does, with ``attraction``, ``default`` and ``default`` without each of its terms, goes on with the
-cells that a run into the same folder has left, and writes ``SUITE_ablation.md`` and ``SUITE_contact.png``.
+cells that a run into the same folder has left, and writes ``SUITE_ablation.md`` and ``SUITE_contact.png``, or with
+``--name`` others.
 """
 
 from __future__ import annotations
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="Warp device (default: the first GPU, else the CPU)")
     parser.add_argument("--partial", action="store_true", help="report on the cells that are there, and run none")
+    parser.add_argument("--name", help="of the page and the picture (default: that of the suite)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "bench")
     options = parser.parse_args()
     terms = switchable(options.recipe) if options.terms is None else options.terms
@@ -160,9 +162,10 @@ def main() -> None:
     rows = done(settings, options.cells) if options.partial else bench.run(settings, options.cells, on_cell=tell)
     options.out.mkdir(parents=True, exist_ok=True)
     command = script_command({str(options.cells): "CELLS", str(options.objects): "FOLDER", str(options.out): "OUT"})
-    picture = options.out / f"{options.suite}_contact.png"
+    name = options.name or options.suite
+    picture = options.out / f"{name}_contact.png"
     draw_areas(rows, picture)
-    page = options.out / f"{options.suite}_ablation.md"
+    page = options.out / f"{name}_ablation.md"
     page.write_text(report(rows, settings, command, picture.name))
     print(f"wrote {page} and {picture}")
 
@@ -252,10 +255,11 @@ def draw_areas(rows: list[Row], path: Path) -> None:
     found = groups(rows)
     hands = list(dict.fromkeys(hand for hand, _ in found))
     figure = Figure(figsize=(4.2 * max(len(hands), 1) + 2.4, 3.6), layout="constrained")
-    panels = figure.subplots(1, max(len(hands), 1), squeeze=False)[0]
+    panels = figure.subplots(1, max(len(hands), 1), squeeze=False, sharey=True)[0]
     for panel, hand in zip(panels, hands, strict=False):
         draw_hand(panel, hand, {name: rows for (other, name), rows in found.items() if other == hand})
     if hands:
+        panels[0].set_ylabel("contact area [cm²]")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
     figure.savefig(path, dpi=120)
 
@@ -266,7 +270,7 @@ def draw_hand(panel: Axes, hand: str, chosen: dict[str, list[Row]]) -> None:
     for i, (name, rows) in enumerate(chosen.items()):
         style = {"color": f"C{i % 10}", "ls": "--" if WITHOUT in name else "-", "lw": 1.2 if WITHOUT in name else 2.0}
         panel.plot(threshold, CENTIMETRES2 * areas(rows), marker="o", ms=3, label=name, **style)
-    panel.set(title=hand, xlabel="distance that counts as contact [mm]", ylabel="contact area [cm²]")
+    panel.set(title=hand, xlabel="distance that counts as contact [mm]")
     panel.set_ylim(bottom=0.0)
 
 
