@@ -1,7 +1,8 @@
 """How many grasps a second: every recipe and baseline on the same objects and device, in one run.
 
 Run ``python benchmarks/speed.py``; it prints as it goes, goes on where it was stopped, and writes ``speed.md``,
-``speed.png`` and ``speed.jsonl``. On a GPU: ``python benchmarks/speed.py --device cuda:0 --counts 64 512 4096 65536``.
+``speed.png`` and ``speed.jsonl``, or with ``--name`` others. On a GPU:
+``python benchmarks/speed.py --device cuda:0 --counts 64 512 4096 65536``.
 """
 
 from __future__ import annotations
@@ -69,15 +70,17 @@ def main() -> None:
     add("--judged", type=int, default=64, help="most valid grasps of a call that the physics test is done on")
     add("--seed", type=int, default=0)
     add("--device", help="Warp device (default: the first GPU, else the CPU)")
+    add("--name", default="speed", help="of the page, plot and raw numbers (default: %(default)s)")
     add("--out", type=Path, default=Path(__file__).parent / "results", help="folder for the page, plot and raw numbers")
     options = parser.parse_args()
     options.device = choose(options.device)
     options.out.mkdir(parents=True, exist_ok=True)
-    rows = list(run(options, options.out / "speed.jsonl"))
+    picture, page = options.out / f"{options.name}.png", options.out / f"{options.name}.md"
+    rows = list(run(options, options.out / f"{options.name}.jsonl"))
     command = script_command({str(options.objects): "FOLDER", str(options.out): "OUT"})
-    draw(rows, options.out / "speed.png")
-    (options.out / "speed.md").write_text(report(rows, options, command))
-    print(f"wrote {options.out / 'speed.md'}")
+    draw(rows, picture)
+    page.write_text(report(rows, options, command))
+    print(f"wrote {page}")
 
 
 def run(options: argparse.Namespace, path: Path) -> Iterator[Row]:
@@ -201,7 +204,7 @@ def report(rows: list[Row], options: argparse.Namespace, command: str) -> str:
             "",
             *markdown([line(rate) for rate in rates(rows)]),
             "",
-            "![Valid and holding grasps per second](speed.png)",
+            f"![Valid and holding grasps per second]({options.name}.png)",
             "",
         ]
     )
