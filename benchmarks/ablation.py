@@ -9,6 +9,7 @@ cells that a run into the same folder has left, and writes ``SUITE_ablation.md``
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,6 +46,9 @@ TUNED = (
     "egad_D6",
 )
 """Objects that were looked at while the recipes were made."""
+
+SIZE = re.compile(r" r(\d+)cm$")
+"""How names of the suite ``normalized`` end."""
 
 PROTOCOL = "fc6"
 
@@ -196,7 +200,7 @@ def tell(count: int, total: int, row: Row) -> None:
 
 def tuned(row: Row) -> bool:
     """Whether a row is of an object that the recipes were tuned on, at whatever size."""
-    return row["object"].split(" r")[0] in TUNED
+    return SIZE.sub("", row["object"]) in TUNED
 
 
 def report(rows: list[Row], settings: Settings, command: str, picture: str) -> str:
@@ -229,9 +233,16 @@ def table(hand: str, chosen: dict[str, list[Row]]) -> list[dict[str, str]]:
 
 
 def parts(rows: list[Row]) -> dict[str, list[Row]]:
-    """All rows; and those of tuned and of held-out objects, where there are both."""
+    """All rows; those of tuned and of held-out objects, where there are both; and those of each size."""
     seen, unseen = [row for row in rows if tuned(row)], [row for row in rows if not tuned(row)]
-    return {"all": rows, "tuned": seen, "held out": unseen} if seen and unseen else {"all": rows}
+    sizes: dict[str, list[Row]] = {}
+    for row in rows:
+        if size := SIZE.search(row["object"]):
+            sizes.setdefault(f"radius {int(size[1])} cm", []).append(row)
+    found = {"all": rows}
+    if seen and unseen:
+        found |= {"tuned": seen, "held out": unseen}
+    return found | sizes if len(sizes) > 1 else found
 
 
 def areas(rows: Iterable[Row]) -> np.ndarray:

@@ -81,6 +81,13 @@ def test_ablation_table_by_hand(script):
     np.testing.assert_allclose(ablation.areas(rows), list(bench.AREAS))
 
 
+def test_each_size_has_a_line(script):
+    names = ["025_mug r06cm", "025_mug r12cm", "013_apple r06cm", "can r3 h10 cm"]
+    (_, *lines) = script("ablation").table("shadow", {"default": [row(name, [1], [1], [0.3]) for name in names]})
+    parts = [line["objects"] for line in lines]
+    assert parts == ["all (4)", "tuned (2)", "held out (2)", "radius 6 cm (2)", "radius 12 cm (1)"]
+
+
 def test_ten_best_are_the_ten_largest_of_each_object(script):
     ablation = script("ablation")
     many = row("a", [1] * 12, [1] * 12, [0.1, 0.2, *([0.3] * 10)])
