@@ -271,6 +271,7 @@ def draw_areas(rows: list[Row], path: Path) -> None:
         draw_hand(panel, hand, {name: rows for (other, name), rows in found.items() if other == hand})
     if hands:
         panels[0].set_ylabel("contact area [cm²]")
+        panels[0].set_ylim(bottom=0.0)  # of all, once all lines are there: it ends the automatic scale
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
     figure.savefig(path, dpi=120)
 
@@ -282,7 +283,6 @@ def draw_hand(panel: Axes, hand: str, chosen: dict[str, list[Row]]) -> None:
         style = {"color": f"C{i % 10}", "ls": "--" if WITHOUT in name else "-", "lw": 1.2 if WITHOUT in name else 2.0}
         panel.plot(threshold, CENTIMETRES2 * areas(rows), marker="o", ms=3, label=name, **style)
     panel.set(title=hand, xlabel="distance that counts as contact [mm]")
-    panel.set_ylim(bottom=0.0)
 
 
 if __name__ == "__main__":
