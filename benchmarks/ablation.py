@@ -271,7 +271,9 @@ def draw_areas(rows: list[Row], path: Path) -> None:
         draw_hand(panel, hand, {name: rows for (other, name), rows in found.items() if other == hand})
     if hands:
         panels[0].set_ylabel("contact area [cm²]")
-        panels[0].set_ylim(bottom=0.0)  # of all, once all lines are there: it ends the automatic scale
+        # One scale for all panels. Lines of hands that sit deep in the object, without a term, may leave it.
+        whole = [rows for (_, name), rows in found.items() if WITHOUT not in name] or list(found.values())
+        panels[0].set_ylim(0.0, 1.1 * CENTIMETRES2 * max(areas(rows).max() for rows in whole))
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
     figure.savefig(path, dpi=120)
 
