@@ -11,6 +11,7 @@ import trimesh
 import warp as wp
 
 from warpgrasp import descend, memory
+from warpgrasp import device as devices
 from warpgrasp.distance import DeviceMesh
 from warpgrasp.hand_file import load_hand
 from warpgrasp.initialize import starting_poses
@@ -21,6 +22,7 @@ from warpgrasp.optimize import Descent
 from warpgrasp.options import RECIPES, Dynamics, Stage
 from warpgrasp.self_collision import apart
 from warpgrasp.surface import grasping_links, object_points, surface_points
+from warpgrasp.synthesis import synthesize
 
 STAGES = {
     "default": RECIPES["default"].stages[0],
@@ -142,3 +144,23 @@ def test_one_round_is_let_go_before_the_next(device, monkeypatch):
     monkeypatch.setattr(descend.os, "sched_getaffinity", lambda process: {0})
     descend.run_stage(model, mesh, object_point, start, stage)
     assert most == [1] * 8
+
+
+def test_hands_in_batches_are_the_same_to_the_bit(device, monkeypatch):
+    """Starts, pregrasps, squeezes and labels, in batches of two and one, on a table."""
+
+    def found():
+        box = trimesh.creation.box((0.05, 0.06, 0.08))
+        return synthesize("barrett", box, count=5, iterations=30, table=True, device=device)
+
+    whole = found()
+    monkeypatch.setattr(devices, "CPU_BATCH", 2)
+    monkeypatch.setattr(devices, "GPU_BATCH", 2)
+    assert [len(range(5)[rows]) for rows in devices.batches(5, device)] == [2, 2, 1]
+    assert [len(range(0)[rows]) for rows in devices.batches(0, device)] == [0]
+    cut = found()
+    for phase, pose in whole.phases.items():
+        for name, values in vars(pose).items():
+            np.testing.assert_array_equal(getattr(cut.phases[phase], name), values)
+    for name, values in whole.metrics.items():
+        np.testing.assert_array_equal(cut.metrics[name], values)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .device import CPU_BATCH, GPU_BATCH
 from .distance import DeviceMesh
 from .hand import Hand
 from .memory import grasps_that_fit
@@ -20,12 +21,6 @@ from .options import Recipe, Stage
 from .pose import Pose, concatenate
 from .surface import SurfacePoints, grasping_links, object_points, surface_points
 from .surroundings import NOTHING, Surroundings
-
-GPU_BATCH = 4096
-"""Grasps that are optimized at once on a GPU."""
-
-CPU_BATCH = 256
-"""Most grasps that one core optimizes at once."""
 
 ProgressCallback = Callable[[int, int], None]
 """Called with the work done and the work in all; from several threads on a CPU."""

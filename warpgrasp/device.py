@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,12 @@ import warp as wp
 
 from . import rotation
 from .errors import DeviceError
+
+GPU_BATCH = 4096
+"""Hands that are moved or measured at once on a GPU."""
+
+CPU_BATCH = 256
+"""Most hands that one core moves or measures at once."""
 
 
 def choose(device: str | None) -> str:
@@ -25,6 +32,16 @@ def choose(device: str | None) -> str:
         return wp.get_device(device).alias
     except (ValueError, RuntimeError):
         raise DeviceError(f"no device named {device!r}. Devices on this machine: {', '.join(available)}") from None
+
+
+def batches(count: int, device: Any) -> Iterator[slice]:
+    """Slices of so many hands, each few enough that their points fit into memory; one empty slice where there are none.
+
+    A hand with 4096 points takes about 1 MB.
+    """
+    size = CPU_BATCH if wp.get_device(device).is_cpu else GPU_BATCH
+    for begin in range(0, max(count, 1), size):
+        yield slice(begin, begin + size)
 
 
 def thread_count(work: int, device: Any) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import collision, kinematics
+from .device import batches
 from .distance import DeviceMesh, PhongMode, evaluate_signed_distance, find_closest_faces
 from .model import HandModel
 from .pose import Pose
@@ -86,6 +87,9 @@ def find_proximity(model: HandModel, mesh: DeviceMesh, state: State, **options: 
 
 def clearance(model: HandModel, mesh: DeviceMesh, pose: Pose, *, reach: float = SEARCH_DISTANCE) -> np.ndarray:
     """Least signed distance of the hand's points to the object, at most ``reach`` [m], shape (N,)."""
-    state = allocate(model, pose, np.zeros((0, 3)))
-    find_distances(model, mesh, state, reach=reach)
-    return np.minimum(state.distance.numpy().min(axis=1).astype(float), reach)
+    least = []
+    for rows in batches(len(pose), model.device):
+        state = allocate(model, pose[rows], np.zeros((0, 3)))
+        find_distances(model, mesh, state, reach=reach)
+        least.append(state.distance.numpy().min(axis=1).astype(float))
+    return np.minimum(np.concatenate(least), reach)

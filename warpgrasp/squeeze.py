@@ -8,6 +8,7 @@ import warp as wp
 from . import kinematics
 from .actuation import motor_matrix
 from .balance import ContactBalance
+from .device import batches
 from .distance import DeviceMesh
 from .hand import Hand
 from .model import HandModel
@@ -67,8 +68,10 @@ def squeeze(
         force: Sum of the normal parts of f [N], where the motors are strong enough.
         stiffness: K of revolute joints [N m/rad].
     """
-    state, balance = contact_forces(model, mesh, grasp)
-    torque = force * joint_torques(model, state, balance).astype(float)
+    per_newton = [
+        joint_torques(model, *contact_forces(model, mesh, grasp[rows])) for rows in batches(len(grasp), model.device)
+    ]
+    torque = force * np.concatenate(per_newton).astype(float)
     hand = model.hand
     sliding = np.array([hand.joints[joint].kind == "prismatic" for joint in hand.free_joints])
     springs = np.where(sliding, stiffness / LEVER**2, stiffness)

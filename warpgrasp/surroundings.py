@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import kinematics
+from .device import batches
 from .model import HandModel
 from .pose import Pose
 from .state import allocate
@@ -65,14 +66,15 @@ class Surroundings:
 
     def loss(self, model: HandModel, pose: Pose) -> np.ndarray:
         """What the terms say of some poses, shape (N,)."""
-        state = allocate(model, pose, np.zeros((0, 3)))
-        kinematics.find_link_transforms(
-            model, state.wrist, state.free_position, state.joint_position, state.link_transform
-        )
         total = np.zeros(len(pose))
-        for term in self.terms(model, pose):
-            term.add_gradient(state)
-            total += term.loss.numpy()
+        for rows in batches(len(pose), model.device):
+            state = allocate(model, pose[rows], np.zeros((0, 3)))
+            kinematics.find_link_transforms(
+                model, state.wrist, state.free_position, state.joint_position, state.link_transform
+            )
+            for term in self.terms(model, pose[rows]):
+                term.add_gradient(state)
+                total[rows] += term.loss.numpy()
         return total
 
 
