@@ -76,11 +76,10 @@ class ContactBalance:
         self, model: HandModel, obj: ObjectMesh, options: Balance, grasp_count: int, *, push: np.ndarray | None = None
     ) -> None:
         self.model, self.options = model, options
-        begin = model.link_begin.numpy()
         links = pressing_links(model, options)
         self.center = wp.vec3(*map(float, obj.center_of_mass))
         self.torque_length = options.torque_radii * obj.radius_of_gyration
-        contact_of_link = np.full(len(begin) - 1, -1)
+        contact_of_link = np.full(len(model.hand.links), -1)
         contact_of_link[links] = np.arange(len(links))
         contact_of_point = contact_of_link[np.asarray(model.points.link, int)]
         self.contact_link = wp.array(links.astype(np.int32), dtype=int, device=model.device)
